@@ -116,15 +116,17 @@ async def observe(
     on_failure: Callable[[str], None],
     on_change: Callable[[bool, str], Awaitable[bool]],
     *,
-    initial: bool,
+    initial: bool | None,
 ) -> None:
     """Probe for ever, calling ``on_change(ok, why)`` whenever a threshold is crossed.
 
     ``on_failure`` hears of every single failure (for events). ``initial`` is the result assumed
-    before the first probe: it is only reported when it changes. Ends when ``on_change`` returns
-    False.
+    before the first probe (None: nothing is assumed); only changes are reported. Ends when
+    ``on_change`` returns False.
     """
-    result, last, run = initial, initial, 0
+    result = initial
+    last: bool | None = None
+    run = 0
     await asyncio.sleep(probe.initial_delay_s)
     tick = asyncio.get_running_loop().time()
     while True:
