@@ -51,6 +51,7 @@ class Image:
         tags: regular expression that an existing tag matches.
         simulated: True when the program stands for another one; printed in its first log line.
         env: variables that the image sets.
+        user: uid that the image runs as (0: root, refused by runAsNonRoot as a kubelet does).
     """
 
     name: str
@@ -60,6 +61,7 @@ class Image:
     tags: str = r".+"
     simulated: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
+    user: int = 0
 
     @property
     def id(self) -> str:

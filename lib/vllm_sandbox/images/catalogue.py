@@ -1,0 +1,73 @@
+"""The images that the sandbox knows from the start."""
+
+from __future__ import annotations
+
+import sys
+
+from vllm_sandbox.images.registry import SHELL, Context, Image, Program, UnknownExecutable, binary, host, python, register
+
+_VLLM = "vllm_sandbox.vllm"
+
+
+def _python_module(modules: dict[str, Program]) -> Program:
+    """``python3 -m MODULE …`` where only some modules exist in the image."""
+
+    def run(args: list[str], context: Context) -> list[str]:
+        if len(args) < 2 or args[0] != "-m" or args[1] not in modules:
+            raise UnknownExecutable(f"python3 {' '.join(args[:2])}: the sandbox's image only has {sorted(modules)}")
+        return modules[args[1]](args[2:], context)
+
+    return run
+
+
+def register_all() -> None:
+    """Fill the registry; called once by the node agent."""
+    interpreter = _python_module({"vllm.entrypoints.openai.api_server": python(_VLLM, "api-server")})
+    register(
+        Image(
+            "vllm/vllm-openai",
+            entrypoint=("vllm", "serve"),
+            programs={**SHELL, "vllm": python(_VLLM), "python3": interpreter, "python": interpreter},
+            tags=r"latest|v0\.\d+\.\d+(-[\w.]+)?",
+            simulated=True,
+        )
+    )
+    register(
+        Image(
+            "nvcr.io/nvidia/k8s-device-plugin",
+            entrypoint=("nvidia-device-plugin",),
+            programs={"nvidia-device-plugin": python("vllm_sandbox.images.device_plugin")},
+            tags=r"v0\.\d+\.\d+(-[\w.]+)?",
+            simulated=True,
+        )
+    )
+    for name in ("busybox", "alpine", "debian", "ubuntu", "registry.k8s.io/e2e-test-images/busybox"):
+        register(Image(name, entrypoint=("sh",), programs={"*": host("sh"), **SHELL}))
+    register(Image("registry.k8s.io/pause", entrypoint=("sleep",), cmd=("infinity",), programs={"sleep": host("sleep")}))
+    register(
+        Image(
+            "ghcr.io/vllm-runbook/runbook",
+            entrypoint=("runbook",),
+            programs={**SHELL, "runbook": python("runbook_cli.main"), "python": _this_python, "python3": _this_python},
+        )
+    )
+    register(
+        Image(
+            "quay.io/prometheus/prometheus",
+            entrypoint=("prometheus",),
+            cmd=("--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"),
+            programs={**SHELL, "prometheus": _prometheus, "promtool": binary("promtool")},
+        )
+    )
+
+
+def _this_python(args: list[str], _context: Context) -> list[str]:
+    return [sys.executable, *args]
+
+
+def _prometheus(args: list[str], context: Context) -> list[str]:
+    """Prometheus on the pod's address instead of every address."""
+    listen = next((a.partition("=")[2] for a in args if a.startswith("--web.listen-address=")), ":9090")
+    port = listen.rpartition(":")[2]
+    kept = [a for a in args if not a.startswith("--web.listen-address=")]
+    return [str(context.binary("prometheus")), f"--web.listen-address={context.pod_ip}:{port}", *kept]

@@ -1,0 +1,45 @@
+"""What every pod of the sandbox shares: the API, the sockets, the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from vllm_sandbox.kube import Kube
+from vllm_sandbox.node.events import EventRecorder
+from vllm_sandbox.node.reports import ReportSocket
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Shared by all nodes of one sandbox.
+
+    Attributes:
+        http: client session for probes and hooks.
+        root: directory below which pods and nodes keep their files.
+        api_server, ca_file: how pods reach the API server.
+        base_env: variables that every container gets (proxy, sandbox marker, time scale).
+        binary: finds one of the sandbox's binaries.
+        services: the Services that a new container in ``namespace`` learns of.
+        claim: directory of a bound claim, ``claim(pod, pvc_name, read_only)``.
+        file_limit: what is left on the volumes of a pod in bytes, or None.
+    """
+
+    kube: Kube
+    http: aiohttp.ClientSession
+    events: EventRecorder
+    reports: ReportSocket
+    root: Path
+    api_server: str
+    ca_file: Path
+    base_env: dict[str, str]
+    binary: Callable[[str], Path]
+    services: Callable[[str], Awaitable[list[Object]]]
+    claim: Callable[[Object, str, bool], Awaitable[Path]]
+    file_limit: Callable[[list[Path]], int | None]
