@@ -1,0 +1,201 @@
+"""The fields of ``params/platforms/*.yaml``: everything that differs between clusters."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from .schema import KeyValue, SecretRef, Strict, Toleration
+
+
+def _pinned(image: str) -> str:
+    tag = image.rsplit("/", 1)[-1].partition(":")[2]
+    if tag in ("", "latest"):
+        raise ValueError("name a version (image:tag or image@sha256:...); what `latest` is changes between two pods")
+    return image
+
+
+Name = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        max_length=63,
+        description="a Kubernetes name: lower-case letters, digits and '-', at most 63",
+    ),
+]
+Image = Annotated[
+    str,
+    Field(pattern=r"^[^\s]+$", description="an image with its version, such as repo/name:v1.2"),
+    AfterValidator(_pinned),
+]
+Quantity = Annotated[str, Field(pattern=r"^[1-9]\d*(Ki|Mi|Gi|Ti)$", description="a quantity such as 200Gi")]
+AccessMode = Literal["ReadWriteOnce", "ReadWriteOncePod", "ReadOnlyMany", "ReadWriteMany"]
+Positive = Annotated[int, Field(gt=0)]
+Version = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$", description="a version such as 1.2.3")]
+
+
+class Kubernetes(Strict):
+    """Which API server: a context of a kubeconfig file, or (context null) the cluster we run in."""
+
+    context: str | None = None
+    kubeconfig: str | None = None
+
+
+class DevicePlugin(Strict):
+    """How GPUs become ``nvidia.com/gpu`` on the nodes.
+
+    ``managed``: the platform does it and a second plugin would only be in the way; ``helm``: by the
+    vendor's chart; ``manifest``: by our own DaemonSet.
+    """
+
+    mode: Literal["managed", "helm", "manifest"]
+    namespace: Name = "kube-system"
+    repo: str = "https://nvidia.github.io/k8s-device-plugin"
+    chart: str = "nvdp/nvidia-device-plugin"
+    version: Version
+    image: Image
+    runtime_class: Name | None = None
+    node_selector: dict[str, str] = Field(default_factory=dict)
+
+
+class Gpu(Strict):
+    """The GPUs of one node. ``memory_gib`` is what the driver reports (nvidia-smi), per GPU."""
+
+    node_label: KeyValue
+    resource: str = "nvidia.com/gpu"
+    product: str
+    memory_gib: float = Field(gt=0, le=1024)
+    per_node: int = Field(ge=1, le=16)
+    tolerations: list[Toleration] = Field(default_factory=list)
+
+
+class AccessModes(Strict):
+    """Access modes of the claim while the weights are written (fill) and while servers read them (serve)."""
+
+    fill: AccessMode
+    serve: AccessMode
+
+
+class Storage(Strict):
+    """Where the weights live.
+
+    ``shared``: one read-write-many claim, filled by a Job, mounted read-only by servers.
+    ``prefilled``: a disk filled by a Job on one node, then copied (``copy_by``) to a claim that many
+    nodes may read. ``per_node``: a directory on every GPU node (``node_path``), filled by a DaemonSet.
+
+    ``read_mib_per_second`` is what one node may expect while it loads; it decides how long a start takes.
+    """
+
+    strategy: Literal["shared", "prefilled", "per_node"]
+    class_name: Name = Field(alias="class")
+    serve_class: Name | None = None
+    access_modes: AccessModes
+    copy_by: Literal["clone", "snapshot"] | None = None
+    snapshot_class: Name | None = None
+    node_path: str | None = Field(default=None, pattern="^/")
+    size: Quantity | None = None
+    min_size_gib: int = Field(default=1, ge=1)
+    read_mib_per_second: Positive
+
+    @model_validator(mode="after")
+    def _strategy_is_complete(self) -> Self:
+        modes = self.access_modes
+        if self.strategy == "shared" and modes.fill != "ReadWriteMany":
+            raise ValueError("strategy shared needs access_modes.fill ReadWriteMany: many nodes mount the same claim")
+        if modes.fill == "ReadOnlyMany":
+            raise ValueError("access_modes.fill can't be ReadOnlyMany: nobody could write the weights")
+        if self.strategy == "prefilled" and (modes.serve != "ReadOnlyMany" or self.copy_by is None):
+            raise ValueError("strategy prefilled needs access_modes.serve ReadOnlyMany and copy_by clone or snapshot")
+        if self.copy_by == "snapshot" and self.snapshot_class is None:
+            raise ValueError("copy_by snapshot needs snapshot_class")
+        if self.strategy == "per_node" and self.node_path is None:
+            raise ValueError("strategy per_node needs node_path, a directory on the nodes")
+        return self
+
+
+class Hub(Strict):
+    """The model hub. ``download_mib_per_second`` is a cautious rate for one download Job."""
+
+    endpoint: str = Field(pattern="^https?://")
+    token_secret: SecretRef
+    download_mib_per_second: Positive = 100
+
+
+class Images(Strict):
+    """Container images, always pinned (``latest`` is refused)."""
+
+    vllm: Image
+    runbook: Image
+
+
+class Metrics(Strict):
+    """The Prometheus that the autoscaler asks, and whether this runbook installs it."""
+
+    install: Literal["existing", "manifest"]
+    namespace: Name = "monitoring"
+    service: Name = "prometheus-server"
+    port: int = Field(default=9090, ge=1, le=65535)
+    image: Image
+    scrape_interval_seconds: int = Field(default=15, ge=1, le=300)
+
+    @property
+    def server_address(self) -> str:
+        """The address from inside the cluster, as KEDA's trigger wants it."""
+        return f"http://{self.service}.{self.namespace}.svc.cluster.local:{self.port}"
+
+
+class Autoscaling(Strict):
+    """KEDA, and whether this runbook installs it."""
+
+    install: Literal["existing", "manifest", "helm"]
+    namespace: Name = "keda"
+    version: Version
+
+
+class Spot(Strict):
+    """How interruptible nodes look and behave.
+
+    ``notice_seconds`` is the warning before the node goes; ``pod_seconds`` what an ordinary pod gets
+    of it to finish its answers. ``taints`` are written as the tolerations that accept them.
+    """
+
+    labels: dict[str, str] = Field(min_length=1)
+    taints: list[Toleration] = Field(default_factory=list)
+    notice_seconds: Positive
+    pod_seconds: Positive
+    behaviour: Literal["drain", "node_shutdown"]
+
+    @model_validator(mode="after")
+    def _pods_get_less_than_all(self) -> Self:
+        if self.pod_seconds > self.notice_seconds:
+            raise ValueError("pod_seconds can't exceed notice_seconds: the node is gone by then")
+        return self
+
+
+class Platform(Strict):
+    """One cluster. ``time_scale`` is 1 everywhere but in a sandbox, where long durations are divided by it."""
+
+    name: Name
+    title: str = Field(min_length=1)
+    notice: str | None = None
+    kubernetes: Kubernetes = Kubernetes()
+    namespace: Name = "llm"
+    device_plugin: DevicePlugin
+    gpu: Gpu
+    storage: Storage
+    hub: Hub
+    images: Images
+    metrics: Metrics
+    autoscaling: Autoscaling
+    registry_mirror: str | None = Field(default=None, pattern=r"^[^\s/]+(/[^\s/]+)*$")
+    spot: Spot | None = None
+    time_scale: float = Field(default=1, ge=1)
+
+    def image(self, reference: str) -> str:
+        """An image reference as this platform pulls it: through ``registry_mirror`` if there is one."""
+        if self.registry_mirror is None:
+            return reference
+        first, _, rest = reference.partition("/")
+        has_host = bool(rest) and ("." in first or ":" in first or first == "localhost")
+        return f"{self.registry_mirror}/{rest if has_host else reference}"
