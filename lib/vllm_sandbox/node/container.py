@@ -144,6 +144,8 @@ class Container:
         return self._pod.command_beside(self, command)
 
     def _open_log(self) -> ContainerLog:
+        if self.previous_log:  # only two runs are kept, as by the kubelet
+            self.previous_log.file.unlink(missing_ok=True)
         self.previous_log, self.log = self.log, self._pod.new_log(self.name, self.status["restartCount"])
         return self.log
 

@@ -68,7 +68,7 @@ def _logs(find_pod: FindPod):  # type: ignore[no-untyped-def]
 async def _stream(request: web.Request, pod: str, container: Container) -> web.StreamResponse:
     previous = request.query.get("previous") in ("true", "1")
     log = container.previous_log if previous else container.log
-    if previous and container.log and not container.previous_log and "waiting" in container.status["state"]:
+    if previous and container.log and "waiting" in container.status["state"]:
         log = container.log  # it waits for its restart: the last run is the previous one
     if log is None:
         return web.Response(status=400, text=_no_log(pod, container, previous=previous))

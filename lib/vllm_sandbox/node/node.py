@@ -167,10 +167,8 @@ class SimulatedNode:
         return {
             "capacity": own | self.devices.capacity,
             "allocatable": own | self.devices.allocatable,
-            "addresses": [
-                {"type": "InternalIP", "address": "127.0.0.1"},
-                {"type": "Hostname", "address": spec.name},
-            ],
+            # no Hostname: the API server would prefer it for logs, and no DNS of this machine knows it
+            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
             "daemonEndpoints": {"kubeletEndpoint": {"Port": self._kubelet_port}},
             "conditions": self._conditions(),
             "volumesInUse": sorted(self._volumes_in_use),
