@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import sys
 
-from vllm_sandbox.images.registry import SHELL, Context, Image, Program, UnknownExecutable, binary, host, python, register
+from vllm_sandbox.images.registry import (
+    SHELL,
+    Context,
+    Image,
+    Program,
+    UnknownExecutable,
+    binary,
+    host,
+    python,
+    register,
+)
 
 _VLLM = "vllm_sandbox.vllm"
 
@@ -43,7 +53,9 @@ def register_all() -> None:
     )
     for name in ("busybox", "alpine", "debian", "ubuntu", "registry.k8s.io/e2e-test-images/busybox"):
         register(Image(name, entrypoint=("sh",), programs={"*": host("sh"), **SHELL}))
-    register(Image("registry.k8s.io/pause", entrypoint=("sleep",), cmd=("infinity",), programs={"sleep": host("sleep")}))
+    register(
+        Image("registry.k8s.io/pause", entrypoint=("sleep",), cmd=("infinity",), programs={"sleep": host("sleep")})
+    )
     register(
         Image(
             "ghcr.io/vllm-runbook/runbook",

@@ -324,6 +324,17 @@ class Container:
         self._event("Warning", "BackOff", f"Back-off restarting failed container {self.name} in pod {pod['name']}")
         self._waiting("CrashLoopBackOff", message)
 
+    def lost(self, last: Object) -> None:
+        """An earlier agent ran it, and nobody knows how it ended; the kubelet says it so."""
+        self.status = {**last, "ready": False, "started": False}
+        self.status["state"] = last["state"] if "terminated" in last["state"] else {}
+        if not self.status["state"]:
+            self._record_exit(
+                137,
+                "ContainerStatusUnknown",
+                "The container could not be located when the pod was deleted",
+            )
+
     # -- small things ------------------------------------------------------------------------
 
     def _waiting(self, reason: str, message: str) -> None:

@@ -88,7 +88,9 @@ def _link_variables(prefix: str, ip: str, ports: list[Object]) -> dict[str, str]
 
 
 async def _from_source(source: Object, fetch: Fetch) -> dict[str, str]:
-    kind, ref = ("configmaps", source.get("configMapRef")) if "configMapRef" in source else ("secrets", source.get("secretRef"))
+    kind, ref = (
+        ("configmaps", source.get("configMapRef")) if "configMapRef" in source else ("secrets", source.get("secretRef"))
+    )
     assert ref
     found = await fetch(kind, ref["name"])
     if found is None:

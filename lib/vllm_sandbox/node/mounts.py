@@ -148,7 +148,9 @@ class PodVolumes:
         try:
             answer = await self._kube.create(path("serviceaccounts", meta["namespace"], account, "token"), body)
         except ApiError as error:
-            raise MountError(f"MountVolume.SetUp failed: token of service account {account}: {error.message}") from error
+            raise MountError(
+                f"MountVolume.SetUp failed: token of service account {account}: {error.message}"
+            ) from error
         return str(answer["status"]["token"])
 
     def _downward(self, item: Object) -> str:

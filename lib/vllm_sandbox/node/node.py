@@ -68,9 +68,7 @@ class SimulatedNode:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_lease())
             group.create_task(self._keep_status())
-            follow = self._runtime.kube.follow(
-                path("pods"), self._on_pod, fieldSelector=f"spec.nodeName={self.name}"
-            )
+            follow = self._runtime.kube.follow(path("pods"), self._on_pod, fieldSelector=f"spec.nodeName={self.name}")
             group.create_task(follow)
 
     async def stop_pods(self) -> None:

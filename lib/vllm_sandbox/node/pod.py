@@ -30,6 +30,7 @@ Object = dict[str, Any]
 REFRESH_S = 60.0  # the kubelet's sync period for ConfigMap, Secret and token volumes
 MOUNT_RETRY_S = 2.0
 GPU = "nvidia.com/gpu"
+REPLACE = {"$patch": "replace"}  # a strategic merge would keep the addresses of an earlier agent
 
 
 class Node(Protocol):
@@ -105,7 +106,7 @@ class PodWorker:
                 task.cancel()
 
     async def _live(self) -> None:
-        if not self._admit():
+        if self._lost_with_the_last_agent() or not self._admit():
             return
         self.changed()
         await self._mount()
@@ -127,6 +128,15 @@ class PodWorker:
         await asyncio.gather(*running.values())
         if self._termination:
             await self._termination
+
+    def _lost_with_the_last_agent(self) -> bool:
+        """Containers that must not restart and were running when an earlier agent ended."""
+        old = {s["name"]: s for s in self.pod.get("status", {}).get("containerStatuses", [])}
+        if self.spec.get("restartPolicy") != "Never" or not any(s["state"].get("running") for s in old.values()):
+            return False
+        for container in self.main:
+            container.lost(old[container.name])
+        return True
 
     def _admit(self) -> bool:
         """Give the containers the devices that they were scheduled with."""
@@ -268,7 +278,7 @@ class PodWorker:
         """Restarts counted before this agent took over the pod."""
         status = self.pod.get("status", {})
         known = [*status.get("containerStatuses", []), *status.get("initContainerStatuses", [])]
-        return next((s["restartCount"] for s in known if s["name"] == container), 0)
+        return next((s["restartCount"] + ("running" in s["state"]) for s in known if s["name"] == container), 0)
 
     async def pause(self, seconds: float) -> bool:
         """Wait; True as soon as the pod is to stop."""
@@ -325,7 +335,7 @@ class PodWorker:
             "phase": phase,
             "conditions": self._conditions,
             "hostIP": "127.0.0.1",
-            "hostIPs": [{"ip": "127.0.0.1"}],
+            "hostIPs": [REPLACE, {"ip": "127.0.0.1"}],
             "startTime": self.pod.get("status", {}).get("startTime") or now(),
             "observedGeneration": self.pod["metadata"].get("generation"),
             "containerStatuses": main,
@@ -335,7 +345,7 @@ class PodWorker:
         if reason:
             status |= {"reason": reason, "message": message}
         if self.ip and self._mounted:
-            status |= {"podIP": self.shown_ip, "podIPs": [{"ip": self.shown_ip}]}
+            status |= {"podIP": self.shown_ip, "podIPs": [REPLACE, {"ip": self.shown_ip}]}
         return status
 
     # -- upkeep --------------------------------------------------------------------------------
