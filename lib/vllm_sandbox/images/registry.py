@@ -151,9 +151,8 @@ def host(name: str) -> Program:
     return run
 
 
-SHELL: Mapping[str, Program] = {
-    name: host(name) for name in ("sh", "bash", "sleep", "cat", "ls", "true", "false", "env")
-}
+_COMMON = ("sh", "bash", "sleep", "cat", "ls", "true", "false", "env")
+SHELL: Mapping[str, Program] = {name: host(name) for name in _COMMON}
 """What nearly every image brings: enough for probes and hooks."""
 
 

@@ -79,7 +79,7 @@ class Container:
     async def _run_once(self) -> int:
         """One run from configuration to exit."""
         if not await self._configure_and_start():
-            return self.status["state"].get("terminated", {}).get("exitCode", 0)
+            return int(self.status["state"].get("terminated", {}).get("exitCode", 0))
         assert self._process and self._target
         self._begin_probes()
         if hook := self.spec.get("lifecycle", {}).get("postStart"):
@@ -205,7 +205,7 @@ class Container:
             return await target.check(probe.action, probe.timeout_s)
 
         async def changed(ok: bool, why: str) -> bool:
-            return await on_change(ok, probe)
+            return bool(await on_change(ok, probe))
 
         task = self._spawn(observe(probe, check, failed, changed, initial=initial))
         task.set_name(kind)

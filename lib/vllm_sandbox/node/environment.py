@@ -88,10 +88,8 @@ def _link_variables(prefix: str, ip: str, ports: list[Object]) -> dict[str, str]
 
 
 async def _from_source(source: Object, fetch: Fetch) -> dict[str, str]:
-    kind, ref = (
-        ("configmaps", source.get("configMapRef")) if "configMapRef" in source else ("secrets", source.get("secretRef"))
-    )
-    assert ref
+    kind = "configmaps" if "configMapRef" in source else "secrets"
+    ref = source.get("configMapRef") or source["secretRef"]
     found = await fetch(kind, ref["name"])
     if found is None:
         if ref.get("optional"):

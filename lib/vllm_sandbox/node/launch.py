@@ -83,7 +83,7 @@ def _check_user(pod: PodWorker, container: Container, image: Image) -> None:
 
 def _rootfs(pod: PodWorker, container: Container) -> Path:
     """The directory that stands for the container's own file system; also its home."""
-    rootfs = pod.root / "containers" / container.name / "rootfs"
+    rootfs: Path = pod.root / "containers" / container.name / "rootfs"
     (rootfs / "tmp").mkdir(parents=True, exist_ok=True)
     pod.termination_file(container).touch()
     return rootfs
@@ -139,7 +139,7 @@ def _surroundings(pod: PodWorker, container: Container, rootfs: Path, mounts: li
 
 def _kubeconfig(pod: PodWorker, account: Path) -> Path:
     """A kubeconfig of the pod's service account; the token file is renewed while the pod runs."""
-    file = pod.root / "kubeconfig"
+    file: Path = pod.root / "kubeconfig"
     context = {"cluster": "in-cluster", "user": "pod", "namespace": pod.pod["metadata"]["namespace"]}
     cluster = {"server": pod.runtime.api_server, "certificate-authority": str(pod.runtime.ca_file)}
     config = {

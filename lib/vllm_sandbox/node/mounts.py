@@ -80,7 +80,7 @@ class PodVolumes:
 
     async def _one(self, volume: Object) -> Path:
         name = volume["name"]
-        target = self._root / "volumes" / name
+        target: Path = self._root / "volumes" / name
         if ref := volume.get("persistentVolumeClaim"):
             if ref.get("readOnly"):
                 self._read_only.add(name)
@@ -159,7 +159,7 @@ class PodVolumes:
         return resource(self._pod, {}, item["resourceFieldRef"])
 
     def _host_path(self, ref: Object) -> Path:
-        target = self._node_root / ref["path"].lstrip("/")
+        target: Path = self._node_root / ref["path"].lstrip("/")
         kind = ref.get("type", "")
         if kind in ("", "DirectoryOrCreate"):
             target.mkdir(parents=True, exist_ok=True)

@@ -272,7 +272,8 @@ class PodWorker:
         return ""
 
     def termination_file(self, container: Container) -> Path:
-        return self.root / "containers" / container.name / "termination-log"
+        file: Path = self.root / "containers" / container.name / "termination-log"
+        return file
 
     def restarts_before(self, container: str) -> int:
         """Restarts counted before this agent took over the pod."""
