@@ -1,0 +1,69 @@
+"""Image references and what runs for them."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from vllm_sandbox.images import registry
+from vllm_sandbox.images.catalogue import register_all
+from vllm_sandbox.images.registry import Context, Image, UnknownExecutable, UnknownImage, command_line, find, python
+
+CONTEXT = Context("127.244.1.5", "gpu-0", {"PATH": "/usr/bin:/bin"}, lambda tool: Path("/bin") / tool)
+
+
+@pytest.fixture(autouse=True)
+def known():
+    before = dict(registry._IMAGES)
+    register_all()
+    yield
+    registry._IMAGES.clear()
+    registry._IMAGES.update(before)
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "busybox",
+        "busybox:1.36",
+        "docker.io/library/busybox:1.36",
+        "vllm/vllm-openai:v0.32.0",
+        "docker.io/vllm/vllm-openai:latest",
+    ],
+)
+def test_known_references(reference):
+    assert find(reference)
+
+
+@pytest.mark.parametrize(
+    "reference", ["vllm/vllm-openai:v9.9.9", "nobody/nothing:1", "registry.example.com:5000/team/x:1"]
+)
+def test_unknown_ones_fail_as_a_runtime_says_it(reference):
+    with pytest.raises(UnknownImage, match="failed to resolve reference .*not found"):
+        find(reference)
+
+
+def test_the_entrypoint_takes_args_and_a_command_replaces_it():
+    vllm = find("vllm/vllm-openai:v0.32.0")
+    serve = command_line(vllm, [], ["/models/x", "--port=1"], CONTEXT)
+    assert serve == [sys.executable, "-m", "vllm_sandbox.vllm", "serve", "/models/x", "--port=1"]
+    old = ["python3", "-m", "vllm.entrypoints.openai.api_server"]
+    assert command_line(vllm, old, ["--model", "m"], CONTEXT)[-3:] == ["api-server", "--model", "m"]
+
+
+def test_an_executable_that_the_image_lacks():
+    with pytest.raises(UnknownExecutable, match="executable file not found"):
+        command_line(find("vllm/vllm-openai:v0.32.0"), ["nginx"], [], CONTEXT)
+
+
+def test_an_image_of_ones_own_is_one_entry():
+    registry.register(
+        Image("registry.example.com/team/router", entrypoint=("router",), programs={"router": python("team")})
+    )
+    argv = command_line(find("registry.example.com/team/router:1"), [], ["--x"], CONTEXT)
+    assert argv == [sys.executable, "-m", "team", "--x"]
+
+
+def test_prometheus_listens_on_the_pod_only():
+    argv = command_line(find("quay.io/prometheus/prometheus:v3"), [], ["--web.listen-address=:9191"], CONTEXT)
+    assert argv == ["/bin/prometheus", "--web.listen-address=127.244.1.5:9191"]
