@@ -1,0 +1,90 @@
+"""A real control plane with three nodes that exist on paper only: nobody runs their pods."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+import yaml
+from vllm_sandbox.config import SandboxConfig
+from vllm_sandbox.kube import Kube, Object, path
+from vllm_sandbox.volumes.names import HOSTNAME_LABEL, MANAGED_LABEL, ZONE_LABEL
+from vllm_sandbox.volumes.run import running_volumes
+
+from .lab import Lab
+
+NODES = {"node-a": "sandbox-a", "node-b": "sandbox-b", "node-b2": "sandbox-b"}
+BINARIES = Path(os.environ.get("RUNBOOK_TEST_BINARIES", "/tmp/warm"))
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A control plane for all tests here."""
+    work = tmp_path_factory.mktemp("cluster")
+    name = "volumes-" + secrets.token_hex(3)
+    options = {
+        "runtime": "binary",
+        "disableKwokController": True,
+        "kubectlBinary": str(BINARIES / "kubectl"),
+        "etcdBinary": str(BINARIES / "etcd"),
+        "kubeApiserverBinary": str(BINARIES / "kube-apiserver"),
+        "kubeControllerManagerBinary": str(BINARIES / "kube-controller-manager"),
+        "kubeSchedulerBinary": str(BINARIES / "kube-scheduler"),
+        "kwokControllerBinary": str(BINARIES / "kwok"),
+    }
+    config = {"kind": "KwokctlConfiguration", "apiVersion": "config.kwok.x-k8s.io/v1alpha1", "options": options}
+    (work / "kwokctl.yaml").write_text(yaml.safe_dump(config))
+    kwokctl = [str(BINARIES / "kwokctl"), "--config", str(work / "kwokctl.yaml"), "--name", name]
+    env = {**os.environ, "KWOK_WORKDIR": str(work / "kwok")}
+    file = work / "kubeconfig"
+    subprocess.run(
+        [*kwokctl, "create", "cluster", "--kubeconfig", str(file), "--wait", "60s"],
+        env=env,
+        check=True,
+        capture_output=True,
+    )
+    try:
+        yield file
+    finally:
+        subprocess.run([*kwokctl, "delete", "cluster"], env=env, check=True, capture_output=True)
+
+
+def paper_node(name: str, zone: str) -> Object:
+    labels = {MANAGED_LABEL: "true", ZONE_LABEL: zone, HOSTNAME_LABEL: name}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}}
+
+
+@pytest.fixture(scope="session")
+def volumes_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """State of the volumes of the cluster, kept from test to test."""
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest_asyncio.fixture
+async def kube(kubeconfig: Path) -> AsyncIterator[Kube]:
+    async with Kube.from_kubeconfig(kubeconfig) as connection:
+        for name, zone in NODES.items():
+            await connection.apply(path("nodes", name=name), paper_node(name, zone))
+            room = {"cpu": "8", "memory": "16Gi", "pods": "100"}
+            status = {
+                "capacity": room,
+                "allocatable": room,
+                "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}],
+            }
+            await connection.patch(path("nodes", name=name, sub="status"), {"status": status})
+        yield connection
+
+
+@pytest_asyncio.fixture
+async def lab(kube: Kube, kubeconfig: Path, volumes_state: Path) -> AsyncIterator[Lab]:
+    """The volume controllers, and a fresh namespace."""
+    namespace = "volumes-" + secrets.token_hex(3)
+    async with running_volumes(kube, SandboxConfig(time_scale=100), volumes_state) as volumes:
+        await kube.create(path("namespaces"), {"metadata": {"name": namespace}})
+        yield Lab(kube, [str(BINARIES / "kubectl"), "--kubeconfig", str(kubeconfig)], namespace, volumes)
+        await kube.delete(path("namespaces", name=namespace))
