@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ class Surroundings:
         api_server, ca, certificate, key: the control plane and its administrator's key pair.
         proxy_url: the sandbox's proxy, as pods use it.
         binary: finds one of the sandbox's binaries.
-        claim, file_limit: see Runtime.
+        volumes_root: directory of all persistent volumes.
     """
 
     sandbox_id: str
@@ -46,8 +46,7 @@ class Surroundings:
     key: Path
     proxy_url: str
     binary: Callable[[str], Path]
-    claim: Callable[[Object, str, bool], Awaitable[Path]]
-    file_limit: Callable[[list[Path]], int | None]
+    volumes_root: Path
 
 
 class NodeAgent:
@@ -123,6 +122,5 @@ def _runtime(
         },
         binary=around.binary,
         services=services,
-        claim=around.claim,
-        file_limit=around.file_limit,
+        volumes_root=around.volumes_root,
     )

@@ -61,7 +61,7 @@ async def container_launch(pod: PodWorker, container: Container) -> Launch:
         writable.append(rootfs)
     writable.append(pod.termination_file(container))
     cwd = Path(rewrite(container.spec["workingDir"])) if container.spec.get("workingDir") else rootfs
-    limit = pod.runtime.file_limit([mount.target for mount in mounts if not mount.read_only])
+    limit = await pod.volumes.file_limit(mounts)
     start = Start(argv, process_env, cwd if cwd.is_dir() else rootfs, writable, limit)
     return Launch(start, image, context, rewrite)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -10,10 +11,12 @@ from typing import Any
 
 from vllm_sandbox.kube import ApiError, Kube, path
 from vllm_sandbox.node.environment import contents, field, resource
+from vllm_sandbox.volumes import mount
+from vllm_sandbox.volumes.mount import MountedVolume
 
 Object = dict[str, Any]
-Claim = Callable[[str, bool], Awaitable[Path]]
-"""``claim(pvc_name, read_only)``: the directory of a bound, attached volume; raises MountError."""
+Claim = Callable[[str, bool], Awaitable[MountedVolume]]
+"""``claim(pvc_name, read_only)``: a bound, attached volume."""
 
 
 class MountError(Exception):
@@ -53,6 +56,7 @@ class PodVolumes:
         self._claim = claim
         self._targets: dict[str, Path] = {}
         self._read_only: set[str] = set()
+        self._claimed: dict[Path, MountedVolume] = {}
 
     async def prepare(self) -> None:
         """Set up every volume; raises MountError naming the one that isn't ready."""
@@ -68,23 +72,32 @@ class PodVolumes:
     def of(self, container: Object) -> list[Mount]:
         """The mounts of one container."""
         mounts = []
-        for mount in container.get("volumeMounts", []):
-            target = self._targets[mount["name"]]
-            if sub := mount.get("subPath"):
+        for spec in container.get("volumeMounts", []):
+            target = self._targets[spec["name"]]
+            if sub := spec.get("subPath"):
                 target = target / sub
                 if not target.exists():
                     target.mkdir(parents=True)
-            read_only = mount.get("readOnly", False) or mount["name"] in self._read_only
-            mounts.append(Mount(mount["mountPath"], target, read_only))
+            read_only = spec.get("readOnly", False) or spec["name"] in self._read_only
+            mounts.append(Mount(spec["mountPath"], target, read_only))
         return mounts
+
+    async def file_limit(self, mounts: list[Mount]) -> int | None:
+        """Bytes left on the fullest volume that these mounts may write to; None without one.
+
+        The sandbox's volumes are directories of one disk: a file that grows beyond what its volume
+        has left fails with EFBIG, where a full disk fails with ENOSPC.
+        """
+        writable = [m.target for m in mounts if not m.read_only]
+        volumes = [v for at, v in self._claimed.items() if any(t.is_relative_to(at) for t in writable)]
+        left = [await asyncio.to_thread(volume.remaining_bytes) for volume in volumes]
+        return min(left, default=None)
 
     async def _one(self, volume: Object) -> Path:
         name = volume["name"]
         target: Path = self._root / "volumes" / name
         if ref := volume.get("persistentVolumeClaim"):
-            if ref.get("readOnly"):
-                self._read_only.add(name)
-            return await self._claim(ref["claimName"], bool(ref.get("readOnly")))
+            return await self._persistent(name, ref)
         if ref := volume.get("hostPath"):
             return self._host_path(ref)
         target.mkdir(parents=True, exist_ok=True)
@@ -95,6 +108,16 @@ class PodVolumes:
         for relative, data in files.items():
             _write(target / relative, data)
         return target
+
+    async def _persistent(self, name: str, ref: Object) -> Path:
+        try:
+            volume = await self._claim(ref["claimName"], bool(ref.get("readOnly")))
+        except mount.MountError as error:
+            raise MountError(f'MountVolume.SetUp failed for volume "{name}" : {error}') from error
+        if volume.read_only:
+            self._read_only.add(name)
+        self._claimed[volume.path] = volume
+        return volume.path
 
     async def _files(self, volume: Object) -> dict[str, bytes]:
         if "projected" in volume:

@@ -12,6 +12,7 @@ import aiohttp
 
 from vllm_sandbox.config import GIB, NodeSpec
 from vllm_sandbox.kube import STRATEGIC, ApiError, path
+from vllm_sandbox.node.claims import NodeClaims
 from vllm_sandbox.node.clock import now, now_micro
 from vllm_sandbox.node.devices import DeviceManager, node_gpus
 from vllm_sandbox.node.pod import PodWorker
@@ -40,7 +41,7 @@ class SimulatedNode:
     def __init__(self, runtime: Runtime, spec: NodeSpec, index: int, pod_prefix: str, kubelet_port: int) -> None:
         self.name = spec.name
         self.pods: dict[str, PodWorker] = {}
-        self.devices = DeviceManager(node_gpus(spec), self._devices_changed)
+        self.devices = DeviceManager(node_gpus(spec), self._status_changed)
         self._runtime = runtime
         self._spec = spec
         self._kubelet_port = kubelet_port
@@ -49,7 +50,7 @@ class SimulatedNode:
         # holds it reaches another pod
         self._addresses = deque(f"{self._subnet}.{host}" for host in range(2, 2 + MAX_PODS))
         self._changed = asyncio.Event()
-        self._volumes_in_use: set[str] = set()
+        self.claims = NodeClaims(runtime.kube, spec.name, runtime.volumes_root, self._status_changed)
         self._running: set[asyncio.Task[None]] = set()
 
     # -- addresses -----------------------------------------------------------------------------
@@ -135,7 +136,7 @@ class SimulatedNode:
             labels["feature.node.kubernetes.io/pci-10de.present"] = "true"
         return labels | spec.labels
 
-    def _devices_changed(self) -> None:
+    def _status_changed(self) -> None:
         self._changed.set()
 
     async def _keep_status(self) -> None:
@@ -169,7 +170,7 @@ class SimulatedNode:
             "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
             "daemonEndpoints": {"kubeletEndpoint": {"Port": self._kubelet_port}},
             "conditions": self._conditions(),
-            "volumesInUse": sorted(self._volumes_in_use),
+            "volumesInUse": self.claims.in_use,
             "nodeInfo": {
                 "kubeletVersion": KUBERNETES,
                 "kubeProxyVersion": KUBERNETES,
@@ -195,11 +196,6 @@ class SimulatedNode:
             {"type": kind, "status": status, "reason": reason, "message": message, "lastHeartbeatTime": now()}
             for kind, status, reason, message in [*fine, ready]
         ]
-
-    def volume_used(self, name: str, *, used: bool) -> None:
-        """Tell the attach-detach controller which attached volumes pods on this node use."""
-        (self._volumes_in_use.add if used else self._volumes_in_use.discard)(name)
-        self._changed.set()
 
     async def _keep_lease(self) -> None:
         kube, namespace = self._runtime.kube, "kube-node-lease"

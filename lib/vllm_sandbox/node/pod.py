@@ -14,6 +14,7 @@ import aiohttp
 
 from vllm_sandbox.kube import STRATEGIC, ApiError, path
 from vllm_sandbox.node import status as pod_status
+from vllm_sandbox.node.claims import NodeClaims
 from vllm_sandbox.node.clock import now
 from vllm_sandbox.node.container import Container
 from vllm_sandbox.node.devices import DeviceManager, NotEnoughDevices
@@ -23,6 +24,7 @@ from vllm_sandbox.node.mounts import MountError, PodVolumes
 from vllm_sandbox.node.probes import Exec, Target
 from vllm_sandbox.node.process import Start
 from vllm_sandbox.node.runtime import Runtime
+from vllm_sandbox.volumes.mount import MountedVolume
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ class Node(Protocol):
 
     name: str
     devices: DeviceManager
+    claims: NodeClaims
 
     def take_address(self) -> str: ...
 
@@ -224,6 +227,7 @@ class PodWorker:
         for container in self.containers:
             await container.stop(0, run_hook=False)
         self.devices.release(self.uid)
+        self.node.claims.release(self.uid)
         if self.ip.startswith("127.") and not self.spec.get("hostNetwork"):
             self.node.return_address(self.ip)
         await self._write_status()
@@ -351,8 +355,8 @@ class PodWorker:
 
     # -- upkeep --------------------------------------------------------------------------------
 
-    async def _claim(self, name: str, read_only: bool) -> Path:
-        return await self.runtime.claim(self.pod, name, read_only)
+    async def _claim(self, name: str, read_only: bool) -> MountedVolume:
+        return await self.node.claims.mount(self.pod, name, read_only)
 
     async def _refresh(self) -> None:
         while not await self.pause(REFRESH_S):

@@ -27,8 +27,7 @@ class Runtime:
         base_env: variables that every container gets (proxy, sandbox marker, time scale).
         binary: finds one of the sandbox's binaries.
         services: the Services that a new container in ``namespace`` learns of.
-        claim: directory of a bound claim, ``claim(pod, pvc_name, read_only)``.
-        file_limit: what is left on the volumes of a pod in bytes, or None.
+        volumes_root: directory of all persistent volumes.
     """
 
     kube: Kube
@@ -41,5 +40,4 @@ class Runtime:
     base_env: dict[str, str]
     binary: Callable[[str], Path]
     services: Callable[[str], Awaitable[list[Object]]]
-    claim: Callable[[Object, str, bool], Awaitable[Path]]
-    file_limit: Callable[[list[Path]], int | None]
+    volumes_root: Path
