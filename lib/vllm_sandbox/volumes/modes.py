@@ -86,6 +86,8 @@ def kind_of(storage_class: Object) -> Kind:
 
 def check_modes(kind: Kind, claim: Object, is_clone: bool) -> None:
     """Raise ProvisioningError if this kind can't make a volume with the claim's access modes."""
+    if is_clone and not kind.cloned:
+        raise ProvisioningError("InvalidArgument", f"{kind.driver} does not support clone operations")
     spec = claim["spec"]
     if spec.get("volumeMode", "Filesystem") != "Filesystem":
         raise ProvisioningError(

@@ -101,8 +101,6 @@ class Provisioner:
                 "InvalidArgument",
                 trouble + "only claims can be copied here; name a PersistentVolumeClaim as dataSource",
             )
-        if not kind.cloned:
-            raise ProvisioningError("InvalidArgument", f"{kind.driver} does not support clone operations")
         namespace = source.get("namespace", claim["metadata"]["namespace"])
         if namespace != claim["metadata"]["namespace"]:
             raise ProvisioningError("InvalidArgument", trouble + f"it is in another namespace ({namespace})")
