@@ -12,11 +12,10 @@ import pytest
 import pytest_asyncio
 import yaml
 from vllm_sandbox.config import SandboxConfig
-from vllm_sandbox.kube import Kube, Object, path
-from vllm_sandbox.volumes.names import HOSTNAME_LABEL, MANAGED_LABEL, ZONE_LABEL
+from vllm_sandbox.kube import Kube, path
 from vllm_sandbox.volumes.run import running_volumes
 
-from .lab import Lab
+from .lab import Lab, paper_node
 
 NODES = {"node-a": "sandbox-a", "node-b": "sandbox-b", "node-b2": "sandbox-b"}
 BINARIES = Path(os.environ.get("RUNBOOK_TEST_BINARIES", "/tmp/warm"))
@@ -54,11 +53,6 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         subprocess.run([*kwokctl, "delete", "cluster"], env=env, check=True, capture_output=True)
 
 
-def paper_node(name: str, zone: str) -> Object:
-    labels = {MANAGED_LABEL: "true", ZONE_LABEL: zone, HOSTNAME_LABEL: name}
-    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}}
-
-
 @pytest.fixture(scope="session")
 def volumes_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """State of the volumes of the cluster, kept from test to test."""
@@ -69,14 +63,7 @@ def volumes_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def kube(kubeconfig: Path) -> AsyncIterator[Kube]:
     async with Kube.from_kubeconfig(kubeconfig) as connection:
         for name, zone in NODES.items():
-            await connection.apply(path("nodes", name=name), paper_node(name, zone))
-            room = {"cpu": "8", "memory": "16Gi", "pods": "100"}
-            status = {
-                "capacity": room,
-                "allocatable": room,
-                "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}],
-            }
-            await connection.patch(path("nodes", name=name, sub="status"), {"status": status})
+            await paper_node(connection, name, zone)
         yield connection
 
 
@@ -85,6 +72,7 @@ async def lab(kube: Kube, kubeconfig: Path, volumes_state: Path) -> AsyncIterato
     """The volume controllers, and a fresh namespace."""
     namespace = "volumes-" + secrets.token_hex(3)
     async with running_volumes(kube, SandboxConfig(time_scale=100), volumes_state) as volumes:
-        await kube.create(path("namespaces"), {"metadata": {"name": namespace}})
-        yield Lab(kube, [str(BINARIES / "kubectl"), "--kubeconfig", str(kubeconfig)], namespace, volumes)
+        made = Lab(kube, [str(BINARIES / "kubectl"), "--kubeconfig", str(kubeconfig)], namespace, volumes)
+        await made.open_namespace()
+        yield made
         await kube.delete(path("namespaces", name=namespace))

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 from vllm_sandbox.kube import Kube, Object, path
+from vllm_sandbox.volumes.names import HOSTNAME_LABEL, MANAGED_LABEL, ZONE_LABEL
 from vllm_sandbox.volumes.run import Volumes
 
 DEADLINE_S = 60.0
@@ -30,6 +31,11 @@ class Lab:
         done = subprocess.run([*self.kubectl_command, *args], input=stdin, capture_output=True, text=True)
         assert done.returncode == 0, f"kubectl {' '.join(args)}: {done.stderr}"
         return done.stdout
+
+    async def open_namespace(self) -> None:
+        """Create the namespace; pods are only accepted once it has its service account."""
+        await self.kube.create(path("namespaces"), {"metadata": {"name": self.namespace}})
+        await self.until(path("serviceaccounts", self.namespace), lambda accounts: "default" in accounts)
 
     async def apply(self, *objects: Object) -> None:
         """kubectl apply, in a thread: the controllers go on meanwhile."""
@@ -114,6 +120,17 @@ class Lab:
 
     def directory(self, pv: Object) -> Path:
         return self.volumes.root / str(pv["metadata"]["name"])
+
+
+async def paper_node(kube: Kube, name: str, zone: str) -> None:
+    """A node that is Ready and has room, though nothing runs it."""
+    labels = {MANAGED_LABEL: "true", ZONE_LABEL: zone, HOSTNAME_LABEL: name}
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}}
+    await kube.apply(path("nodes", name=name), node)
+    room = {"cpu": "8", "memory": "16Gi", "pods": "100"}
+    ready = {"type": "Ready", "status": "True", "reason": "KubeletReady"}
+    status = {"status": {"capacity": room, "allocatable": room, "conditions": [ready]}}
+    await kube.patch(path("nodes", name=name, sub="status"), status)
 
 
 def claim(name: str, storage_class: str | None, *modes: str, size: str = "2Gi", source: str | None = None) -> Object:
