@@ -165,7 +165,7 @@ async def wait_attached(kube: Kube, pv: Object, node_name: str, timeout_s: float
     done = asyncio.Event()
 
     def changed(event: str, item: Object) -> None:
-        if event != "DELETED" and item.get("status", {}).get("attached"):
+        if event != "DELETED" and _is_attached(item):
             done.set()
 
     name = attachment_name(objects.handle_of(pv), BLOCK, node_name)
@@ -190,10 +190,16 @@ async def _check_attached(kube: Kube, pv: Object, node_name: str) -> None:
         if error.code != 404:
             raise
         raise NotAttached(name, f"{trouble}: no VolumeAttachment; see the pod's FailedAttachVolume events") from error
-    status = item.get("status", {})
-    if not status.get("attached"):
-        reason = (status.get("attachError") or {}).get("message", "the attacher has not answered yet")
-        raise NotAttached(name, f"{trouble}: {reason}")
+    if "deletionTimestamp" in item["metadata"]:
+        raise NotAttached(name, f"{trouble}: it is being detached")
+    if not _is_attached(item):
+        error_text = (item.get("status", {}).get("attachError") or {}).get("message")
+        raise NotAttached(name, f"{trouble}: {error_text or 'the attacher has not answered yet'}")
+
+
+def _is_attached(attachment: Object) -> bool:
+    leaving = "deletionTimestamp" in attachment["metadata"]
+    return bool(attachment.get("status", {}).get("attached")) and not leaving
 
 
 def _check_supported(pv: Object) -> None:

@@ -81,3 +81,10 @@ async def test_writable_clone_in_another_zone_is_refused(lab: Lab) -> None:
     await filled_disk(lab, "filled")
     await lab.apply(claim("copy", "block-rwo", "ReadWriteOnce", source="filled"), pod("user", "copy", node="node-a"))
     assert "the disk to copy is in sandbox-b" in await lab.event("ProvisioningFailed", "copy")
+
+
+async def test_snapshots_are_refused_with_a_way_out(lab: Lab) -> None:
+    body = claim("weights", "block-rox", "ReadOnlyMany")
+    body["spec"]["dataSource"] = {"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "snap"}
+    await lab.apply(body, pod("reader", "weights"))
+    assert "name a PersistentVolumeClaim as dataSource" in await lab.event("ProvisioningFailed", "weights")

@@ -115,7 +115,7 @@ async def test_back_off_doubles_up_to_the_scaled_limit(monkeypatch: pytest.Monke
     async def sync(_: str) -> None:
         raise Retry
 
-    monkeypatch.setattr(workqueue.asyncio, "timeout", Instant)
+    monkeypatch.setattr(asyncio, "timeout", Instant)
     queue = Workqueue(sync, time_scale=30)
     queue.open()
     queue.add("key")
