@@ -1,0 +1,29 @@
+"""Figures of the runbook: live where someone watches, one plain figure where nobody does."""
+
+from .live import View, headless, live, mimebundle, show
+from .memory import memory_figure
+from .nodes import NodeGpus, gpu_usage, nodes_figure, waiting_gpus
+from .prefetch import PrefetchProgress
+from .recorder import Recorder
+from .theme import alt_text, figure
+from .timeline import PodTimeline, Span, phase_of
+
+__all__ = [
+    "NodeGpus",
+    "PodTimeline",
+    "PrefetchProgress",
+    "Recorder",
+    "Span",
+    "View",
+    "alt_text",
+    "figure",
+    "gpu_usage",
+    "headless",
+    "live",
+    "memory_figure",
+    "mimebundle",
+    "nodes_figure",
+    "phase_of",
+    "show",
+    "waiting_gpus",
+]

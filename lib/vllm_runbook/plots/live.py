@@ -1,0 +1,170 @@
+"""Figures that move while someone watches, and stand still where nobody does.
+
+With a person at a front end a figure is a widget, redrawn as its recorder changes; when the cell ends
+the widget is replaced by an ordinary figure, so that the saved notebook holds 20 KB and no widget state.
+Headless, there is exactly one figure, at the end: nbval and nbconvert know nothing else.
+
+Who watches is asked of the Jupyter protocol: an execute request says ``allow_stdin`` if its front end can
+ask a person something. JupyterLab, Notebook and VS Code say yes; papermill, nbconvert and nbval no. The
+environment variable RUNBOOK_HEADLESS (1 or 0) overrules it.
+
+No threads and no timers: redrawing happens on the caller's thread when something was recorded, so an
+interrupted cell leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import plotly.graph_objects as go
+import plotly.io as pio
+
+from .recorder import Figured, Recorder
+from .theme import alt_text
+
+FigureSource = Figured | Callable[[], go.Figure]
+
+#: Seconds between two redraws; a browser has better things to do than to draw every event.
+INTERVAL = 0.5
+
+
+def headless() -> bool:
+    """Whether nobody watches: RUNBOOK_HEADLESS, else what the front end says of itself; outside a kernel always."""
+    told = os.environ.get("RUNBOOK_HEADLESS", "").strip().lower()
+    if told:
+        return told not in ("0", "false", "no")
+    kernel = _kernel()
+    if kernel is None:
+        return True
+    request = kernel.get_parent("shell") or {}
+    return not request.get("content", {}).get("allow_stdin", False)
+
+
+def show(source: go.Figure | FigureSource) -> None:
+    """Display a figure as it is now.
+
+    Outside a notebook (a script, a plain test) there is nothing to display on: the words are printed.
+    """
+    fig = source if isinstance(source, go.Figure) else _draw(source)
+    if _kernel() is None:
+        print(alt_text(fig))
+        return
+    _display(mimebundle(fig), raw=True)
+
+
+def mimebundle(fig: go.Figure) -> dict[str, Any]:
+    """The figure in every form that a front end may want, with the words as plain text.
+
+    Headless there is HTML too, because nbconvert shows nothing else; its script (5 MB) comes once
+    per notebook, with the first figure.
+    """
+    wanted = "plotly_mimetype+notebook" if headless() else "plotly_mimetype"
+    if pio.renderers.default != wanted:
+        pio.renderers.default = wanted
+    return {**fig._repr_mimebundle_(), "text/plain": alt_text(fig)}
+
+
+class View:
+    """A figure on display. ``refresh`` redraws it now; recorders do so by themselves."""
+
+    def __init__(self, source: FigureSource, interval: float) -> None:
+        self._source = source
+        self._interval = interval
+        self._drawn = time.monotonic()
+        self._widget: Any = None
+        self._handle: Any = None
+        self.redraws = 0
+
+    @property
+    def is_live(self) -> bool:
+        """Whether there is a widget that someone can watch."""
+        return self._widget is not None
+
+    def open(self) -> None:
+        """Put the widget on display, if there is someone to see it."""
+        if headless():
+            return
+        self._widget = go.FigureWidget(_draw(self._source))
+        self._handle = _display(self._widget, display_id=True)
+
+    def changed(self) -> None:
+        """Redraw if the last time is long enough ago."""
+        if self.is_live and time.monotonic() - self._drawn >= self._interval:
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Redraw now; headless, nothing."""
+        if not self.is_live:
+            return
+        _update(self._widget, _draw(self._source))
+        self._drawn = time.monotonic()
+        self.redraws += 1
+
+    def close(self) -> None:
+        """Leave the final state as an ordinary figure, in the widget's place."""
+        final = _draw(self._source)
+        if self._handle is None:
+            show(final)
+            return
+        widget, handle, self._widget, self._handle = self._widget, self._handle, None, None
+        handle.update(mimebundle(final), raw=True)
+        widget.close()
+
+
+@contextmanager
+def live(source: FigureSource, interval: float = INTERVAL) -> Iterator[View]:
+    """Show ``source`` while the block runs, and its final state afterwards, also if the block fails.
+
+        with live(timeline):
+            rollout.wait(on_pod=timeline.record)
+
+    Args:
+        source: a recorder, or a function that returns a figure (then call ``view.refresh()``).
+        interval: least seconds between two redraws.
+    """
+    view = View(source, interval)
+    unsubscribe = source.subscribe(view.changed) if isinstance(source, Recorder) else None
+    try:
+        view.open()
+        yield view
+    finally:
+        if unsubscribe:
+            unsubscribe()
+        view.close()
+
+
+def _draw(source: FigureSource) -> go.Figure:
+    return cast(Figured, source).figure() if hasattr(source, "figure") else source()
+
+
+def _display(thing: Any, **options: Any) -> Any:
+    from IPython import display as ipython_display
+
+    return cast(Any, ipython_display).display(thing, **options)
+
+
+def _update(widget: Any, fig: go.Figure) -> None:
+    """Bring a widget to the state of a figure in one message, keeping its traces where they correspond."""
+    same = [(old.type, old.name) for old in widget.data] == [(new.type, new.name) for new in fig.data]
+    with widget.batch_update():
+        if same:
+            for old, new in zip(widget.data, fig.data, strict=True):
+                old.update(new.to_plotly_json(), overwrite=True)
+        widget.layout.update(fig.layout.to_plotly_json(), overwrite=True)
+    if not same:
+        widget.data = []
+        widget.add_traces(list(fig.data))
+
+
+def _kernel() -> Any:
+    """The IPython kernel that we run in, or nothing in scripts and plain IPython."""
+    import sys
+
+    # A kernel has imported IPython long ago; scripts needn't pay for it.
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None)

@@ -1,0 +1,99 @@
+"""Which GPUs the cluster has, which the scheduler may give away, and which are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+
+from . import theme
+
+Object = Mapping[str, Any]
+GPU = "nvidia.com/gpu"
+
+
+@dataclass(frozen=True)
+class NodeGpus:
+    """GPUs of one node: in the machine (capacity), for the scheduler (allocatable), requested by pods (used)."""
+
+    node: str
+    capacity: int
+    allocatable: int
+    used: int
+
+    @property
+    def free(self) -> int:
+        """What a new pod may still get."""
+        return max(0, self.allocatable - self.used)
+
+
+def gpu_usage(nodes: Iterable[Object], pods: Iterable[Object], resource: str = GPU) -> list[NodeGpus]:
+    """GPUs of every node that has any, by name. Finished pods (Succeeded, Failed) hold none."""
+    used: dict[str, int] = {}
+    for pod in pods:
+        node = pod.get("spec", {}).get("nodeName")
+        if node and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed"):
+            used[node] = used.get(node, 0) + pod_gpus(pod, resource)
+    found = []
+    for node in nodes:
+        name, status = node["metadata"]["name"], node.get("status", {})
+        capacity = int(status.get("capacity", {}).get(resource, 0))
+        if capacity or used.get(name):
+            allocatable = int(status.get("allocatable", {}).get(resource, 0))
+            found.append(NodeGpus(name, capacity, allocatable, used.get(name, 0)))
+    return sorted(found, key=lambda item: item.node)
+
+
+def pod_gpus(pod: Object, resource: str = GPU) -> int:
+    """GPUs that a pod occupies: the sum over containers, or the largest init container if that is more.
+
+    Extended resources have limits equal to requests, and either may be left out.
+    """
+    spec = pod.get("spec", {})
+    main = sum(_container_gpus(container, resource) for container in spec.get("containers", ()))
+    return max([main, *(_container_gpus(container, resource) for container in spec.get("initContainers", ()))])
+
+
+def _container_gpus(container: Object, resource: str) -> int:
+    resources = container.get("resources", {})
+    return int(resources.get("limits", {}).get(resource) or resources.get("requests", {}).get(resource) or 0)
+
+
+def waiting_gpus(pods: Iterable[Object], resource: str = GPU) -> int:
+    """GPUs that pods without a node ask for."""
+    return sum(
+        pod_gpus(pod, resource)
+        for pod in pods
+        if not pod.get("spec", {}).get("nodeName") and pod.get("status", {}).get("phase", "Pending") == "Pending"
+    )
+
+
+def nodes_figure(nodes: Iterable[Object], pods: Iterable[Object], resource: str = GPU) -> go.Figure:
+    """Bars per node: GPUs used, free, and present but not allocatable."""
+    pods = list(pods)
+    usage = gpu_usage(nodes, pods, resource)
+    names = [item.node for item in usage]
+    hidden = [max(0, item.capacity - item.allocatable) for item in usage]
+    traces = [
+        _bar("used", names, [item.used for item in usage], theme.BLUE, ""),
+        _bar("free", names, [item.free for item in usage], theme.SKY, "/"),
+        _bar("not allocatable", names, hidden, theme.GREY, "x"),
+    ]
+    total, used = sum(item.allocatable for item in usage), sum(item.used for item in usage)
+    waiting = waiting_gpus(pods, resource)
+    title = f"GPUs: {used} of {total} used" + (f", {waiting} more asked for" if waiting else "")
+    words = [f"{item.node}: {item.used} of {item.allocatable} used ({item.capacity} present)" for item in usage]
+    alt = f"{title}. " + ("; ".join(words) or "No node has GPUs") + "."
+    return theme.figure(title, "", f"GPUs ({resource})", alt, traces, barmode="stack", yaxis_dtick=1)
+
+
+def _bar(name: str, nodes: list[str], values: list[int], colour: str, pattern: str) -> go.Bar:
+    return go.Bar(
+        name=name,
+        x=nodes,
+        y=values,
+        marker={"color": colour, "pattern": {"shape": pattern, "solidity": 0.3}},
+        hovertemplate="%{x}: %{y} " + name + "<extra></extra>",
+    )
