@@ -57,7 +57,7 @@ def from_path(tool: Tool) -> Path:
 def says_version(text: str, version: str) -> bool:
     """Whether a program's version text names ``version`` as its own, exactly."""
     own = re.search(r"v?(\d+\.\d+\.\d+[-+.\w]*)", text)
-    return bool(own) and own.group(1) == version.lstrip("v")
+    return own is not None and own.group(1) == version.lstrip("v")
 
 
 def from_download(tool: Tool) -> Path:
@@ -151,7 +151,7 @@ def from_build(tools: Sequence[Tool]) -> Mapping[str, Path]:
     module = tools_dir() / tools[0].family
     if not (module / "go.mod").is_file():
         raise Unavailable(f"{module} isn't there: the package is not installed from the repository")
-    built = {}
+    built: dict[str, Path] = {}
     for flags in sorted({(tool.tags, tool.ldflags) for tool in tools}):
         group = [tool for tool in tools if (tool.tags, tool.ldflags) == flags]
         built |= _go_build(go, module, group)

@@ -1,0 +1,18 @@
+"""``runbook``: one command for the notebooks and the sandbox."""
+
+from __future__ import annotations
+
+import click
+from vllm_sandbox.cli import sandbox
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="vllm-runbook")
+def main() -> None:
+    """Learn, rehearse and run vLLM on Kubernetes."""
+
+
+main.add_command(sandbox)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""``runbook sandbox …``: the embedded cluster on the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from pydantic import ValidationError
+
+from vllm_sandbox import binaries, lifecycle
+from vllm_sandbox.binaries.table import TOOLS
+from vllm_sandbox.config import SandboxConfig
+from vllm_sandbox.control_plane import COMPONENTS, ControlPlane, last_lines
+from vllm_sandbox.errors import SandboxError
+from vllm_sandbox.paths import sandbox_dir
+
+name_option = click.option("--name", default="default", show_default=True, help="Name of the sandbox.")
+
+
+@click.group()
+def sandbox() -> None:
+    """A Kubernetes cluster of local processes, with simulated GPU nodes."""
+
+
+@sandbox.command()
+@name_option
+@click.option(
+    "--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="YAML file: nodes, time_scale."
+)
+@click.option("--time-scale", type=click.FloatRange(min=1), help="Divide long durations (loading weights) by this.")
+def up(name: str, config: Path | None, time_scale: float | None) -> None:
+    """Bring the sandbox up; does nothing when it is up."""
+    try:
+        wanted = SandboxConfig.load(config) if config else SandboxConfig()
+        if time_scale:
+            wanted = SandboxConfig(**{**wanted.model_dump(), "time_scale": time_scale})
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (is {e['input']!r})" for e in error.errors()]
+        raise SandboxError(f"{config} is not a sandbox configuration", why="\n".join(problems)) from error
+    lifecycle.up(name, wanted, say=click.echo)
+
+
+@sandbox.command()
+@name_option
+@click.option("--all", "every", is_flag=True, help="Every sandbox of this user.")
+def down(name: str, every: bool) -> None:
+    """End every process of the sandbox and remove its files."""
+    for each in lifecycle.names() if every else [name]:
+        lifecycle.down(each, say=click.echo)
+
+
+@sandbox.command()
+@name_option
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def status(name: str, as_json: bool) -> None:
+    """Health of the sandbox; exit code 0 only when it is running."""
+    found = lifecycle.status(name)
+    if as_json:
+        click.echo(json.dumps(asdict(found), indent=1))
+    else:
+        click.echo(f"sandbox {name}: {found.state}")
+        for component, pid in found.components.items():
+            click.echo(f"  {component:<24} {'ended' if component in found.dead else f'pid {pid}'}")
+        for component, lines in found.dead.items():
+            click.echo(f"\nlast lines of {component}:\n{lines}")
+    sys.exit({"running": 0, "absent": 3}.get(found.state, 1))
+
+
+@sandbox.command("list")
+def list_sandboxes() -> None:
+    """Every sandbox of this user."""
+    for name in lifecycle.names():
+        click.echo(f"{name:<24} {lifecycle.status(name).state}")
+
+
+@sandbox.command()
+@click.argument("component", type=click.Choice([*COMPONENTS, lifecycle.DAEMON]), default=lifecycle.DAEMON)
+@name_option
+@click.option("-f", "--follow", is_flag=True, help="Go on with new lines.")
+@click.option("--tail", default=50, show_default=True, help="Number of last lines.")
+def logs(component: str, name: str, follow: bool, tail: int) -> None:
+    """Log of a component (the daemon: nodes, network, storage)."""
+    file = lifecycle.log_file(name, component)
+    if not file.is_file():
+        raise SandboxError(f"{component} of sandbox {name} has no log", next_step="`runbook sandbox status`")
+    if follow:
+        os.execvp("tail", ["tail", "-n", str(tail), "-F", str(file)])
+    click.echo(last_lines(file, tail))
+
+
+def _plane(name: str) -> ControlPlane:
+    plane = ControlPlane(name, sandbox_dir(name))
+    if not plane.kubeconfig.is_file():
+        raise SandboxError(f"sandbox {name} is not up", next_step=f"`runbook sandbox up --name {name}`")
+    return plane
+
+
+@sandbox.command()
+@name_option
+def kubeconfig(name: str) -> None:
+    """Print the path of the sandbox's kubeconfig."""
+    click.echo(_plane(name).kubeconfig)
+
+
+@sandbox.command(context_settings={"ignore_unknown_options": True})
+@name_option
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def kubectl(name: str, arguments: tuple[str, ...]) -> None:
+    """Run the pinned kubectl against the sandbox."""
+    program = binaries.ensure("kubectl")["kubectl"]
+    command = [str(program), "--kubeconfig", str(_plane(name).kubeconfig), *arguments]
+    sys.exit(subprocess.run(command).returncode)
+
+
+@sandbox.command()
+@click.argument("tools", nargs=-1, type=click.Choice(sorted(TOOLS)))
+def fetch(tools: tuple[str, ...]) -> None:
+    """Get programs before they are needed (all of them, or the named ones)."""
+    for tool, path in binaries.ensure(*(tools or TOOLS)).items():
+        click.echo(f"{tool:<24} {TOOLS[tool].version:<10} {path}")
+
+
+@sandbox.command()
+def versions() -> None:
+    """Pinned version of every program, and where it is."""
+    for tool in TOOLS.values():
+        click.echo(f"{tool.name:<24} {tool.version:<10} {binaries.find(tool.name) or 'not fetched yet'}")
