@@ -186,9 +186,7 @@ CATALOGUE: dict[str, ModelSpec] = {
             first_shard=0,
             originals={"metal/model.bin": 1.0, "original/model.safetensors": 1.0},
         ),
-        ModelSpec(
-            "sandbox/tiny-llama", _TINY, divisor=1, max_shard_bytes=300_000, revisions={"main": 2, "v1": 1}
-        ),
+        ModelSpec("sandbox/tiny-llama", _TINY, divisor=1, max_shard_bytes=300_000, revisions={"main": 2, "v1": 1}),
     )
 }
 

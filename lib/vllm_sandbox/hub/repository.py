@@ -104,7 +104,12 @@ by {spec.scale}. They can't be used for inference.
 
 def _tokenizer(spec: ModelSpec) -> dict[str, Content]:
     """A byte-level vocabulary of 256 entries: enough to be read, not to be used."""
-    model = {"type": "BPE", "unk_token": None, "vocab": {f"<0x{i:02X}>": i for i in range(256)}, "merges": []}
+    model: dict[str, Any] = {
+        "type": "BPE",
+        "unk_token": None,
+        "vocab": {f"<0x{i:02X}>": i for i in range(256)},
+        "merges": [],
+    }
     template = "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}{% endfor %}<|assistant|>"
     return {
         "tokenizer.json": _text(
@@ -136,7 +141,9 @@ def _files(spec: ModelSpec, seed: int) -> dict[str, Content]:
     weights = safetensors.weights(spec, root)
     total = sum(file.generated for file in weights.values())
     patterns = "".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in _LARGE_SUFFIXES)
-    ids = {key: config[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id") if key in config}
+    ids: dict[str, Any] = {
+        key: config[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id") if key in config
+    }
     return {
         ".gitattributes": Content(patterns.encode()),
         "README.md": _readme(spec),
@@ -144,9 +151,7 @@ def _files(spec: ModelSpec, seed: int) -> dict[str, Content]:
         "generation_config.json": _text({"do_sample": True, "temperature": 0.6, "top_p": 0.9, **ids}),
         **_tokenizer(spec),
         **weights,
-        **{
-            path: Content(b"", int(total * share), f"{root}/{path}") for path, share in spec.originals.items()
-        },
+        **{path: Content(b"", int(total * share), f"{root}/{path}") for path, share in spec.originals.items()},
     }
 
 
