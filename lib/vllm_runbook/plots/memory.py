@@ -49,7 +49,8 @@ def memory_figure(sizings: Sizing | Mapping[str, Sizing], title: str = "") -> go
         _limit(fig, row, sizing.gpu.total / GIB, "solid")
         text = f"usable {sizing.gpu.usable / GIB:.1f} of {sizing.gpu.total / GIB:.0f} GiB"
         fig.add_annotation(x=sizing.gpu.total / GIB, y=row - 0.42, yanchor="bottom", text=text, showarrow=False)
-    fig.update_yaxes(autorange="reversed")
+    # First bar on top, with room above it for its note.
+    fig.update_yaxes(range=[len(labels) - 0.5, -0.85])
     return fig
 
 

@@ -42,13 +42,14 @@ def _template() -> go.layout.Template:
         layout={
             "colorway": list(COLOURS),
             "font": {"color": TEXT, "size": 13, "family": "system-ui, sans-serif"},
-            "title": {"font": {"size": 17}, "x": 0, "xanchor": "left", "xref": "paper"},
+            "title": {"font": {"size": 17}, "x": 0, "xanchor": "left", "xref": "paper", "y": 0.97, "yanchor": "top"},
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
             "xaxis": axis,
             "yaxis": axis,
-            "legend": {"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0},
-            "margin": {"l": 60, "r": 20, "t": 60, "b": 60},
+            # Above the plot: below it, a low figure's legend would lie on the axis title.
+            "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+            "margin": {"l": 60, "r": 20, "t": 90, "b": 60},
             "hoverlabel": {"font": {"size": 12}},
             "bargap": 0.35,
         }

@@ -137,7 +137,7 @@ class PodTimeline(Recorder):
         marks = [(name, at, reason) for name, life in self._pods.items() for at, reason in life.marks]
         if marks:
             traces.append(_crosses(marks, zero))
-        layout = {"barmode": "overlay", "yaxis_autorange": "reversed", "height": 160 + 34 * len(self._pods)}
+        layout = {"barmode": "overlay", "yaxis_autorange": "reversed", "height": 200 + 34 * len(self._pods)}
         return theme.figure(self._title, f"time since the start ({unit})", "", self._words(), traces, **layout)
 
     def _bars(self, phase: str, zero: datetime, now: datetime) -> go.Bar | None:
