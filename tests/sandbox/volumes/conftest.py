@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 import yaml
+from vllm_sandbox.binaries.ensure import ensure
+from vllm_sandbox.binaries.table import CONTROL_PLANE
 from vllm_sandbox.config import SandboxConfig
 from vllm_sandbox.kube import Kube, path
 from vllm_sandbox.volumes.run import running_volumes
@@ -18,27 +20,33 @@ from vllm_sandbox.volumes.run import running_volumes
 from .lab import Lab, paper_node
 
 NODES = {"node-a": "sandbox-a", "node-b": "sandbox-b", "node-b2": "sandbox-b"}
-BINARIES = Path(os.environ.get("RUNBOOK_TEST_BINARIES", "/tmp/warm"))
 
 
 @pytest.fixture(scope="session")
-def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def binaries() -> dict[str, Path]:
+    """The control plane's programs."""
+    return ensure(*CONTROL_PLANE)
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(tmp_path_factory: pytest.TempPathFactory, binaries: dict[str, Path]) -> Iterator[Path]:
     """A control plane for all tests here."""
     work = tmp_path_factory.mktemp("cluster")
     name = "volumes-" + secrets.token_hex(3)
     options = {
         "runtime": "binary",
-        "disableKwokController": True,
-        "kubectlBinary": str(BINARIES / "kubectl"),
-        "etcdBinary": str(BINARIES / "etcd"),
-        "kubeApiserverBinary": str(BINARIES / "kube-apiserver"),
-        "kubeControllerManagerBinary": str(BINARIES / "kube-controller-manager"),
-        "kubeSchedulerBinary": str(BINARIES / "kube-scheduler"),
-        "kwokControllerBinary": str(BINARIES / "kwok"),
+        "disable": ["kwok-controller"],  # it would play our nodes and pods
+        "bindAddress": "127.0.0.1",
+        "kubectlBinary": str(binaries["kubectl"]),
+        "etcdBinary": str(binaries["etcd"]),
+        "kubeApiserverBinary": str(binaries["kube-apiserver"]),
+        "kubeControllerManagerBinary": str(binaries["kube-controller-manager"]),
+        "kubeSchedulerBinary": str(binaries["kube-scheduler"]),
+        "kwokControllerBinary": str(binaries["kwok"]),
     }
     config = {"kind": "KwokctlConfiguration", "apiVersion": "config.kwok.x-k8s.io/v1alpha1", "options": options}
     (work / "kwokctl.yaml").write_text(yaml.safe_dump(config))
-    kwokctl = [str(BINARIES / "kwokctl"), "--config", str(work / "kwokctl.yaml"), "--name", name]
+    kwokctl = [str(binaries["kwokctl"]), "--config", str(work / "kwokctl.yaml"), "--name", name]
     env = {**os.environ, "KWOK_WORKDIR": str(work / "kwok")}
     file = work / "kubeconfig"
     subprocess.run(
@@ -68,11 +76,11 @@ async def kube(kubeconfig: Path) -> AsyncIterator[Kube]:
 
 
 @pytest_asyncio.fixture
-async def lab(kube: Kube, kubeconfig: Path, volumes_state: Path) -> AsyncIterator[Lab]:
+async def lab(kube: Kube, kubeconfig: Path, binaries: dict[str, Path], volumes_state: Path) -> AsyncIterator[Lab]:
     """The volume controllers, and a fresh namespace."""
     namespace = "volumes-" + secrets.token_hex(3)
     async with running_volumes(kube, SandboxConfig(time_scale=100), volumes_state) as volumes:
-        made = Lab(kube, [str(BINARIES / "kubectl"), "--kubeconfig", str(kubeconfig)], namespace, volumes)
+        made = Lab(kube, [str(binaries["kubectl"]), "--kubeconfig", str(kubeconfig)], namespace, volumes)
         await made.open_namespace()
         yield made
         await kube.delete(path("namespaces", name=namespace))

@@ -23,6 +23,13 @@ def attached_to(attachments: dict[str, Object], pv: Object) -> list[str]:
     return sorted(a["spec"]["nodeName"] for a in mine if a.get("status", {}).get("attached"))
 
 
+async def an_attachment_later(lab: Lab) -> None:
+    """The attach-detach controller has seen all that happened, and had time to act on it."""
+    await lab.apply(claim("other", "block-rwo", "ReadWriteOnce"), pod("later", "other", node="node-b2"))
+    await wait_attached(lab.kube, await lab.bound("other"), "node-b2", DEADLINE_S)
+    await lab.event("SuccessfulAttachVolume", "later")
+
+
 async def test_nodes_of_the_sandbox_announce_the_drivers(lab: Lab) -> None:
     node = await lab.until(path(CSI_NODES), lambda items: items.get("node-a"))
     assert BLOCK in [driver["name"] for driver in node["spec"]["drivers"]]
@@ -52,6 +59,7 @@ async def test_disk_moves_from_node_to_node_only_when_the_first_lets_go(lab: Lab
 
     await lab.delete("pod", "first", "--grace-period=0", "--force")
     await lab.gone("pods", "first", lab.namespace)
+    await an_attachment_later(lab)
     attachments = await lab.kube.get(path(ATTACHMENTS))
     by_name = {item["metadata"]["name"]: item for item in attachments["items"]}
     assert attached_to(by_name, pv) == ["node-b"], "the node still has it mounted"
