@@ -30,6 +30,10 @@ with plots.live(progress, interval=0) as view:
         progress.record(zero + timedelta(seconds=second), {"model.safetensors": second * 2**20})
 """
 VERDICT = "print(f'complete: {progress.complete}, live: {view.is_live}, listeners: {len(progress._listeners)}')"
+# Libraries without types.
+BOOKS: Any = nbformat
+HTML: Any = HTMLExporter
+
 PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -43,15 +47,15 @@ def _nothing_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def notebook(path: Path) -> Path:
     """The three cells as a notebook whose verdict is stored, and whose figure cell nbval must not compare."""
-    book = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_code_cell(source) for source in (SETUP, FILL, VERDICT)],
+    book = BOOKS.v4.new_notebook(
+        cells=[BOOKS.v4.new_code_cell(source) for source in (SETUP, FILL, VERDICT)],
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
     )
     book.cells[1].metadata["tags"] = ["nbval-ignore-output"]
-    stored = nbformat.v4.new_output("stream", name="stdout", text="complete: True, live: False, listeners: 0\n")
+    stored = BOOKS.v4.new_output("stream", name="stdout", text="complete: True, live: False, listeners: 0\n")
     book.cells[2].outputs = [stored]
     book.cells[2].execution_count = 3
-    nbformat.write(book, path)
+    BOOKS.write(book, path)
     return path
 
 
@@ -62,7 +66,7 @@ def figures(cell: Any) -> list[Any]:
 def test_papermill_keeps_exactly_one_figure_and_nbconvert_shows_it(tmp_path: Path) -> None:
     source = notebook(tmp_path / "in.ipynb")
     papermill.execute_notebook(str(source), str(tmp_path / "out.ipynb"), progress_bar=False, cwd=str(tmp_path))
-    executed = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    executed = BOOKS.read(tmp_path / "out.ipynb", as_version=4)
     fill, verdict = executed.cells[-2:]
     assert verdict.outputs[0].text == "complete: True, live: False, listeners: 0\n"
     (shown,) = figures(fill)
@@ -70,7 +74,7 @@ def test_papermill_keeps_exactly_one_figure_and_nbconvert_shows_it(tmp_path: Pat
     assert shown.data[PLOTLY]["data"][0]["y"] == [0, 1, 2, 3, 4]
     assert not [output for cell in executed.cells for output in cell.outputs if WIDGET in output.get("data", {})]
 
-    html, _ = HTMLExporter().from_notebook_node(executed)
+    html, _ = HTML().from_notebook_node(executed)
     assert html.count("plotly.js v") == 1  # the whole library, once: the page works offline
     assert html.count('class="plotly-graph-div"') == 1
     assert "Plotly.newPlot" in html
