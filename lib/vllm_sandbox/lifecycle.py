@@ -219,7 +219,7 @@ def _remove(name: str) -> None:
         if pid and processes.start_time(pid) == began:
             processes.end([pid], DAEMON_GRACE_S)  # it ends its pods
         while left := processes.marked(state.id):
-            processes.end(left, grace_s=2.0)
+            processes.end(left, grace_s=0)  # their data is deleted next
     shutil.rmtree(directory, ignore_errors=True)
     if directory.exists():
         raise SandboxError(f"{directory} could not be removed", next_step="remove it by hand")

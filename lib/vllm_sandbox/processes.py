@@ -14,9 +14,13 @@ MARKER = "SANDBOX_ID"
 
 
 def start_time(pid: int) -> int | None:
-    """When a process began, in clock ticks since boot; with the pid it names a process for good."""
+    """When a process began, in clock ticks since boot; with the pid it names a process for good.
+
+    None when it has ended, also while nobody has collected its exit code yet.
+    """
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if fields[0] == "Z" else int(fields[19])
     except (FileNotFoundError, ProcessLookupError):
         return None
 
