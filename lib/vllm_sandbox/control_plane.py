@@ -238,5 +238,8 @@ def last_lines(file: Path, count: int = 12) -> str:
 
 
 def _patch(component: str, arguments: Mapping[str, str]) -> dict[str, Any]:
-    extra = [{"key": key, "value": value, "override": True} for key, value in arguments.items()]
-    return {"name": component, "extraArgs": extra}
+    """Added to kwokctl's own arguments; of two equal flags the components take the last one.
+
+    ``override`` would only replace what kwokctl passes anyway, and drop the rest with a warning.
+    """
+    return {"name": component, "extraArgs": [{"key": key, "value": value} for key, value in arguments.items()]}
