@@ -1,0 +1,83 @@
+"""One sandbox for all tests that need a cluster; each test works in a namespace of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vllm_sandbox import binaries, lifecycle
+from vllm_sandbox.config import SandboxConfig
+
+TIMEOUT_S = 90
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running sandbox, driven by stock kubectl."""
+
+    name: str
+    kubeconfig: Path
+    namespace: str = "default"
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, ok: bool = True, timeout: float = TIMEOUT_S) -> str:
+        """Standard output of ``kubectl``; standard error too when ``ok`` is False."""
+        program = str(binaries.ensure("kubectl")["kubectl"])
+        command = [program, "--kubeconfig", str(self.kubeconfig), "-n", self.namespace, *arguments]
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout)
+        if ok:
+            assert done.returncode == 0, f"{' '.join(arguments)}: {done.stderr}{done.stdout}"
+            return done.stdout
+        return done.stdout + done.stderr
+
+    def get(self, kind: str, name: str = "", *more: str) -> dict[str, Any]:
+        found = self.kubectl("get", kind, *([name] if name else []), "-o", "json", *more)
+        return dict(json.loads(found))
+
+    def apply(self, manifest: str | dict[str, Any] | list[dict[str, Any]]) -> None:
+        if isinstance(manifest, list):
+            manifest = {"apiVersion": "v1", "kind": "List", "items": manifest}
+        text = manifest if isinstance(manifest, str) else json.dumps(manifest)
+        self.kubectl("apply", "-f", "-", stdin=text)
+
+    def wait(self, what: str, condition: str, timeout: float = 60) -> None:
+        self.kubectl("wait", what, f"--for={condition}", f"--timeout={timeout}s", timeout=timeout + 15)
+
+    def runbook(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The ``runbook`` command, in this sandbox's surroundings."""
+        command = [sys.executable, "-m", "runbook_cli.main", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=900)
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A sandbox called default, in a state directory of its own (a user's own sandbox stays alone)."""
+    before = os.environ.get("XDG_STATE_HOME")
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+    try:
+        plane = lifecycle.up("default", SandboxConfig(time_scale=50))
+        yield Cluster("default", plane.kubeconfig)
+    finally:
+        lifecycle.down("default")
+        if before is None:
+            del os.environ["XDG_STATE_HOME"]
+        else:
+            os.environ["XDG_STATE_HOME"] = before
+
+
+@pytest.fixture
+def cluster(sandbox: Cluster) -> Iterator[Cluster]:
+    """The sandbox with an empty namespace for one test."""
+    namespace = f"test-{secrets.token_hex(3)}"
+    sandbox.kubectl("create", "namespace", namespace)
+    yield Cluster(sandbox.name, sandbox.kubeconfig, namespace)
+    sandbox.kubectl("delete", "namespace", namespace, "--wait=false")
+    sandbox.kubectl("-n", namespace, "delete", "pods", "--all", "--grace-period=0", "--force")
