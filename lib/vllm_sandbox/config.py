@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 GIB = 2**30
+PROXY_PORT = 3128
 
 
 class _Strict(BaseModel):

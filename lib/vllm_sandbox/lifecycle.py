@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import uuid
@@ -18,7 +19,7 @@ from typing import Any
 
 from vllm_sandbox import binaries, processes
 from vllm_sandbox.binaries.table import CONTROL_PLANE
-from vllm_sandbox.config import SandboxConfig
+from vllm_sandbox.config import PROXY_PORT, SandboxConfig
 from vllm_sandbox.control_plane import ControlPlane, last_lines
 from vllm_sandbox.errors import SandboxError
 from vllm_sandbox.paths import sandbox_dir, sandboxes_dir
@@ -162,7 +163,7 @@ def _reserve(name: str, config: SandboxConfig) -> State:
     """Write the sandbox down, with a slot of addresses that no other one uses."""
     with _locked(".slots"):
         taken = {state.slot for other in names() if (state := State.read(sandboxes_dir() / other))}
-        slot = next((slot for slot in range(SLOTS) if slot not in taken), None)
+        slot = next((slot for slot in range(SLOTS) if slot not in taken and _unused(config, slot)), None)
         if slot is None:
             raise SandboxError(
                 f"all {SLOTS} address ranges are in use", next_step="`runbook sandbox down --name …` frees one"
@@ -173,6 +174,16 @@ def _reserve(name: str, config: SandboxConfig) -> State:
         state = State(name, uuid.uuid4().hex, processes.boot_id(), slot, chosen.model_dump(mode="json"))
         state.write(directory)
     return state
+
+
+def _unused(config: SandboxConfig, slot: int) -> bool:
+    """Whether nobody else on this machine (another user, another state directory) uses a slot's proxy address."""
+    address = config.model_copy(update={"slot": slot}).proxy_host, PROXY_PORT
+    with socket.socket() as probe, contextlib.suppress(OSError):
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the proxy does: TIME_WAIT is no user
+        probe.bind(address)
+        return True
+    return False
 
 
 def _start(plane: ControlPlane, state: State, found: dict[str, Path], say: Say) -> None:

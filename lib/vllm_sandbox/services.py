@@ -6,11 +6,13 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from vllm_sandbox import binaries
 from vllm_sandbox.config import SandboxConfig
 from vllm_sandbox.control_plane import ControlPlane
 from vllm_sandbox.kube import Kube
+from vllm_sandbox.network import running_network
 from vllm_sandbox.node.agent import Surroundings, running_agent
 from vllm_sandbox.volumes.run import running_volumes
 
@@ -35,14 +37,19 @@ class Sandbox:
 @contextlib.asynccontextmanager
 async def running_services(sandbox: Sandbox) -> AsyncIterator[None]:
     """Run network, hub, volumes and nodes; they end in reverse order."""
+    kube, config, plane = sandbox.kube, sandbox.config, sandbox.plane
+    server = urlsplit(plane.server)
     async with contextlib.AsyncExitStack() as stack:
-        volumes = await stack.enter_async_context(running_volumes(sandbox.kube, sandbox.config, sandbox.directory))
-        around = _surroundings(sandbox, volumes.root)
-        await stack.enter_async_context(running_agent(sandbox.kube, sandbox.config, around))
+        network = await stack.enter_async_context(
+            running_network(kube, config, plane.egress_socket, (server.hostname or "", server.port or 443), {})
+        )
+        volumes = await stack.enter_async_context(running_volumes(kube, config, sandbox.directory))
+        around = _surroundings(sandbox, network.proxy_url, volumes.root)
+        await stack.enter_async_context(running_agent(kube, config, around))
         yield
 
 
-def _surroundings(sandbox: Sandbox, volumes_root: Path) -> Surroundings:
+def _surroundings(sandbox: Sandbox, proxy_url: str, volumes_root: Path) -> Surroundings:
     plane = sandbox.plane
     return Surroundings(
         sandbox_id=sandbox.id,
@@ -51,7 +58,7 @@ def _surroundings(sandbox: Sandbox, volumes_root: Path) -> Surroundings:
         ca=plane.pki / "ca.crt",
         certificate=plane.pki / "admin.crt",
         key=plane.pki / "admin.key",
-        proxy_url=f"http://{sandbox.config.proxy_host}:3128",
+        proxy_url=proxy_url,
         binary=_binary,
         volumes_root=volumes_root,
     )
