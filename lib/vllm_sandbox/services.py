@@ -11,10 +11,16 @@ from urllib.parse import urlsplit
 from vllm_sandbox import binaries
 from vllm_sandbox.config import SandboxConfig
 from vllm_sandbox.control_plane import ControlPlane
+from vllm_sandbox.hub.server import running_hub
 from vllm_sandbox.kube import Kube
 from vllm_sandbox.network import running_network
 from vllm_sandbox.node.agent import Surroundings, running_agent
+from vllm_sandbox.paths import cache_dir
 from vllm_sandbox.volumes.run import running_volumes
+
+
+#: The model hub, as pods know it.
+HUB = ("hub.sandbox.internal", 80)
 
 
 @dataclass(frozen=True)
@@ -39,9 +45,11 @@ async def running_services(sandbox: Sandbox) -> AsyncIterator[None]:
     """Run network, hub, volumes and nodes; they end in reverse order."""
     kube, config, plane = sandbox.kube, sandbox.config, sandbox.plane
     server = urlsplit(plane.server)
+    api_server = (server.hostname or "", server.port or 443)
     async with contextlib.AsyncExitStack() as stack:
+        hub = await stack.enter_async_context(running_hub(config.proxy_host, 0, cache_dir() / "hub"))
         network = await stack.enter_async_context(
-            running_network(kube, config, plane.egress_socket, (server.hostname or "", server.port or 443), {})
+            running_network(kube, config, plane.egress_socket, api_server, {HUB: (hub.host, hub.port)})
         )
         volumes = await stack.enter_async_context(running_volumes(kube, config, sandbox.directory))
         around = _surroundings(sandbox, network.proxy_url, volumes.root)

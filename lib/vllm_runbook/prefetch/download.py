@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import httpx2
-from huggingface_hub import constants, get_session, hf_hub_url
+from huggingface_hub import constants, get_hf_file_metadata, get_session, hf_hub_url
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
 
 from vllm_runbook.prefetch.digests import matches
@@ -46,12 +47,34 @@ class Downloader:
     checksum_retries: int = 2
 
     def part(self, file: RemoteFile) -> Path:
-        return self.target / PARTS / f"{file.digest}.part"
+        """Named after content and path: two files may have the same content."""
+        path = hashlib.sha256(file.path.encode()).hexdigest()[:12]
+        return self.target / PARTS / f"{file.digest}-{path}.part"
 
     def part_size(self, file: RemoteFile) -> int:
         """Bytes of the file that an earlier run left."""
         part = self.part(file)
         return part.stat().st_size if part.is_file() else 0
+
+    def check_access(self, file: RemoteFile) -> None:
+        """Ask for the file's metadata only, so that a refusal comes before anything was changed.
+
+        Raises:
+            PrefetchError: the hub refuses the file, or can't be reached.
+        """
+
+        def ask() -> None:
+            try:
+                get_hf_file_metadata(self._url(file), token=self.source.token or False, endpoint=self.source.endpoint)
+            except Exception as error:
+                if meaning := translate(error, self.source):
+                    raise meaning from error
+                raise
+
+        with_retries(ask, f"Asking for {file.path} of {self.source}", self.policy, self.stop, self.output.retry)
+
+    def _url(self, file: RemoteFile) -> str:
+        return hf_hub_url(self.source.repo, file.path, revision=self.commit, endpoint=self.source.endpoint)
 
     def bring(self, file: RemoteFile) -> None:
         """Download what is missing of the file, verify all of it and put it in place.
@@ -114,13 +137,12 @@ class Downloader:
             raise Transient("the connection ended early", progressed=stream.tell() > before)
 
     def _request(self, file: RemoteFile, stream: BinaryIO) -> None:
-        url = hf_hub_url(self.source.repo, file.path, revision=self.commit, endpoint=self.source.endpoint)
         headers = build_hf_headers(token=self.source.token or False)
         headers["Accept-Encoding"] = "identity"  # ranges count the file's own bytes
         if position := stream.tell():
             headers["Range"] = f"bytes={position}-"
         timeout = httpx2.Timeout(constants.HF_HUB_DOWNLOAD_TIMEOUT)
-        with get_session().stream("GET", url, headers=headers, timeout=timeout) as response:
+        with get_session().stream("GET", self._url(file), headers=headers, timeout=timeout) as response:
             hf_raise_for_status(response)
             if position and response.status_code != 206:  # somebody on the way ignores ranges: it's the whole file
                 stream.truncate(0)

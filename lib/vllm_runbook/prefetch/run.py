@@ -17,7 +17,7 @@ from vllm_runbook.prefetch.download import PARTS, Downloader
 from vllm_runbook.prefetch.hub_errors import Source
 from vllm_runbook.prefetch.listing import INDEX, Listing, RemoteFile, Selection, check_index, fetch_listing
 from vllm_runbook.prefetch.lock import exclusive
-from vllm_runbook.prefetch.marker import MARKER, Marker, read_marker, remove_marker, write_marker
+from vllm_runbook.prefetch.marker import Marker, read_marker, remove_marker, write_marker
 from vllm_runbook.prefetch.outcomes import ExitCode, Interrupted, PrefetchError
 from vllm_runbook.prefetch.progress import Output, Progress
 from vllm_runbook.prefetch.retry import RetryPolicy, with_retries
@@ -70,6 +70,12 @@ class Prefetch:
     def _run(self) -> str:
         target = self._settings.target
         marker = read_marker(target)
+        if marker is not None and marker.repo != self._settings.source.repo:
+            raise PrefetchError(
+                ExitCode.BAD_ARGUMENTS,
+                f"{target} holds {marker.repo}, not {self._settings.source.repo}; give every model a directory of its "
+                "own, or remove that one first.",
+            )
         listing = self._wanted(marker)
         if self._is_complete(marker, listing):
             self._output.event("complete", commit=listing.commit, bytes=listing.bytes, downloaded=0)
@@ -85,7 +91,7 @@ class Prefetch:
     def _wanted(self, marker: Marker | None) -> Listing:
         """The files to have. A target that is complete at a fixed commit needs no hub to say so."""
         source, selection = self._settings.source, self._settings.selection
-        marked = marker if marker and (marker.repo, marker.selection) == (source.repo, selection) else None
+        marked = marker if marker is not None and marker.selection == selection else None
         if marked is not None and marked.commit == source.revision:
             return marked.listing
         try:
@@ -97,8 +103,7 @@ class Prefetch:
                 self._output.retry,
             )
         except PrefetchError as error:
-            usable = marked is not None and marked.revision == source.revision
-            if marked is None or not usable or error.code is not ExitCode.NETWORK:
+            if marked is None or marked.revision != source.revision or error.code is not ExitCode.NETWORK:
                 raise
             self._output.event("warning", message=f"{error.message} Using what is there: commit {marked.commit}.")
             return marked.listing
@@ -112,10 +117,9 @@ class Prefetch:
 
     def _is_complete(self, marker: Marker | None, listing: Listing) -> bool:
         """Whether the marker is about this listing and the files are still what it says."""
-        target, source = self._settings.target, self._settings.source
-        if marker is None or (marker.repo, marker.commit) != (source.repo, listing.commit):
+        if marker is None or marker.commit != listing.commit or set(marker.files) != set(listing.files):
             return False
-        if set(marker.files) != set(listing.files) or not marker.sizes_match(target):
+        if not marker.sizes_match(self._settings.target):
             return False
         if self._settings.verify == "size":
             return True
@@ -128,11 +132,6 @@ class Prefetch:
     def _fill(self, marker: Marker | None, listing: Listing) -> str:
         settings, target = self._settings, self._settings.target
         began = time.monotonic()
-        if (target / MARKER).exists():
-            remove_marker(target)
-        if marker is not None:
-            self._remove_old(marker, listing)
-        (target / PARTS).mkdir(exist_ok=True)
         self._progress = Progress(listing.bytes, len(listing.files))
         downloader = Downloader(
             settings.source, listing.commit, target, settings.policy, self._stop, self._progress, self._output
@@ -147,10 +146,7 @@ class Prefetch:
             target=str(target),
         )
         missing = self._verify(listing)
-        for file in missing:  # in the wrong version or damaged: its room is needed
-            (target / file.path).unlink(missing_ok=True)
-        needed = sum(max(0, file.size - downloader.part_size(file)) for file in missing)
-        check_space(target, listing.bytes, needed, settings.capacity_bytes)
+        self._make_room(marker, listing, missing, downloader)
         # The index first: a shard that can't come is then known before gigabytes were downloaded.
         first = [file for file in missing if file.path == INDEX]
         self._in_parallel(downloader.bring, first)
@@ -165,10 +161,28 @@ class Prefetch:
         seconds = time.monotonic() - began
         return f"complete: {self._what(listing)}; {gib(state['received'])} downloaded in {seconds:.0f} s, all verified"
 
-    def _remove_old(self, marker: Marker, listing: Listing) -> None:
-        """Files of the version before that this one doesn't have: a server might load them too."""
-        for path in {file.path for file in marker.files} - {file.path for file in listing.files}:
-            (self._settings.target / path).unlink(missing_ok=True)
+    def _make_room(
+        self, marker: Marker | None, listing: Listing, missing: Sequence[RemoteFile], downloader: Downloader
+    ) -> None:
+        """Remove the marker and what this version doesn't have, once nothing speaks against the download.
+
+        A version that was complete stays usable when the new one doesn't fit or is refused.
+        """
+        target = self._settings.target
+        stale = {target / file.path for file in missing}
+        if marker is not None:  # a server might load left-over shards of the version before
+            stale |= {target / file.path for file in marker.files if file not in listing.files}
+        stale -= {target / file.path for file in self._verified}
+        stale = {path for path in stale if path.is_file()}
+        needed = sum(max(0, file.size - downloader.part_size(file)) for file in missing)
+        reclaimed = sum(path.stat().st_size for path in stale)
+        check_space(target, listing.bytes, needed - reclaimed, self._settings.capacity_bytes)
+        if missing:
+            downloader.check_access(missing[0])
+        remove_marker(target)
+        for path in stale:
+            path.unlink()
+        (target / PARTS).mkdir(exist_ok=True)
 
     def _verify(self, listing: Listing) -> list[RemoteFile]:
         """Hash what is in place, once per run; returns the files that aren't there as listed."""

@@ -105,7 +105,12 @@ class FaultBoard:
         return {"id": number, "used": used, **fault.model_dump()}
 
     def before_answer(self, repo: str, file: str | None) -> list[Status | Delay]:
-        """Faults that hit this request before it is answered; ``file`` is None for an API request."""
+        """Faults that hit this request before it is answered; ``file`` is None for an API request.
+
+        Requests about no repository (clients ask for all kinds of things) use up no fault.
+        """
+        if not repo:
+            return []
         return [
             self._use(number, fault)
             for number, fault in self._matching(repo, file or "")
