@@ -45,6 +45,11 @@ def sandbox_dir(name: str) -> Path:
     return directory
 
 
+def kubeconfigs() -> list[Path]:
+    """Kubeconfig files of the user's sandboxes."""
+    return sorted(sandboxes_dir().glob("*/kubeconfig"))
+
+
 def tools_dir() -> Path:
     """The repository's tools/, whose go.mod files pin what is built."""
     return Path(__file__).resolve().parents[2] / "tools"

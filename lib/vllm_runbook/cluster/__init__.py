@@ -1,0 +1,49 @@
+"""The cluster: connect, preview, apply, watch, explain, undo."""
+
+from .access import Rule, refused, rules
+from .client import MANAGER, ApiError, Cluster
+from .connect import connect
+from .objects import Object, Ref, changed, get_in, in_order, load, ref_of
+from .ownership import Conflict, created, is_ours, release
+from .plan import Applied, Change, Plan, apply, delete, plan, wait_gone
+from .proxy import ServiceProxy
+from .wait import Hopeless, State, TimedOut, condition, is_true, wait
+from .watching import Seen, Selection, watching
+
+__all__ = [
+    "MANAGER",
+    "ApiError",
+    "Applied",
+    "Change",
+    "Cluster",
+    "Conflict",
+    "Hopeless",
+    "Object",
+    "Plan",
+    "Ref",
+    "Rule",
+    "Seen",
+    "Selection",
+    "ServiceProxy",
+    "State",
+    "TimedOut",
+    "apply",
+    "changed",
+    "condition",
+    "connect",
+    "created",
+    "delete",
+    "get_in",
+    "in_order",
+    "is_ours",
+    "is_true",
+    "load",
+    "plan",
+    "ref_of",
+    "refused",
+    "release",
+    "rules",
+    "wait",
+    "wait_gone",
+    "watching",
+]

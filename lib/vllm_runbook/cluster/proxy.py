@@ -1,0 +1,71 @@
+"""Talking to a Service through the API server: no port-forward, no ingress, no address of the pods needed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from .client import ApiError, Cluster
+from .watching import split_lines
+
+
+@dataclass(frozen=True)
+class ServiceProxy:
+    """One port of a Service (name or number), asked through the API server's proxy.
+
+    Every request is balanced over the Service's ready pods. Meant for a few requests of a person or a check: load
+    belongs inside the cluster, not on the API server.
+    """
+
+    cluster: Cluster
+    namespace: str
+    service: str
+    port: int | str
+
+    def _path(self, path: str) -> str:
+        return f"/api/v1/namespaces/{self.namespace}/services/{self.service}:{self.port}/proxy/{path.lstrip('/')}"
+
+    def text(self, path: str, **query: Any) -> str:
+        """GET; the answer as text.
+
+        Raises:
+            ApiError: the Service has no ready pod (503), or the server's own error.
+        """
+        response = self.cluster.raw("GET", self._path(path), query=query, doing=self._doing("GET", path))
+        return str(response.data.decode())
+
+    def json(self, path: str, body: Any = None, **query: Any) -> Any:
+        """GET, or POST when there is a body; the answer is JSON.
+
+        Raises:
+            ApiError: as :meth:`text`.
+        """
+        method = "GET" if body is None else "POST"
+        doing = self._doing(method, path)
+        response = self.cluster.raw(method, self._path(path), query=query, body=body, doing=doing)
+        return json.loads(response.data)
+
+    def stream(self, path: str, body: Any) -> Iterator[Any]:
+        """POST; each server-sent event's data as it comes, decoded from JSON. ``[DONE]`` comes as that text.
+
+        Raises:
+            ApiError: as :meth:`text`, or an error event in the stream (which has status 200).
+        """
+        doing = self._doing("POST", path)
+        response = self.cluster.raw("POST", self._path(path), body=body, doing=doing, timeout=(10, 300))
+        for line in split_lines(response):
+            if not line.startswith("data: "):
+                continue
+            data = line[len("data: ") :].strip()
+            if data == "[DONE]":
+                yield data
+                return
+            event = json.loads(data)
+            if "error" in event:
+                raise ApiError(doing, int(event["error"].get("code") or 0), event["error"])
+            yield event
+
+    def _doing(self, method: str, path: str) -> str:
+        return f"{method} {path} of Service {self.namespace}/{self.service}"
