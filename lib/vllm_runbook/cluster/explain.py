@@ -43,7 +43,10 @@ def _container_trouble(container: Object) -> str:
     if ended and ended.get("exitCode"):
         restarts = container.get("restartCount", 0)
         again = f", {restarts} restart{'s' if restarts != 1 else ''}" if restarts else ""
-        return f"container {name} ended with exit code {ended['exitCode']} ({ended.get('reason', 'Error')}){again}"
+        said = f": {ended['message'].strip()}" if ended.get("message") else ""
+        return (
+            f"container {name} ended with exit code {ended['exitCode']} ({ended.get('reason', 'Error')}){again}{said}"
+        )
     return ""
 
 

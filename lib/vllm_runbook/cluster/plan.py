@@ -15,7 +15,7 @@ from ..tables import Table
 from .client import ApiError, Cluster
 from .objects import Object, Ref, in_order, ref_of
 from .ownership import Conflict, is_ours, marked
-from .wait import State, wait
+from .wait import State, is_true, wait
 from .watching import Selection
 
 CREATE, UPDATE, REPLACE, UNCHANGED, KEEP = "create", "update", "replace", "unchanged", "keep"
@@ -125,6 +125,8 @@ def _change(cluster: Cluster, item: Object, step: str, force: bool, adopt: bool)
             next_step="Use another namespace (-p namespace=…), or remove the object if nobody needs it.",
         )
     desired = marked(item, step) if is_ours(live) else item
+    if ref.kind == "Job" and is_true(live, "Failed"):
+        return Change(REPLACE, ref, desired, uid=live["metadata"]["uid"], note="it failed: once more")
     try:
         after = cluster.apply(desired, dry_run=True, force=force)
     except ApiError as error:

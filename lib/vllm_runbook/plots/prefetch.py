@@ -28,6 +28,11 @@ class PrefetchProgress(Recorder):
         self._times: list[datetime] = []
         self._done: list[dict[str, int]] = []
 
+    def expect(self, totals: Mapping[str, int]) -> None:
+        """Set what the hub states, when it is known later than the plot."""
+        self._totals = dict(totals)
+        self.changed()
+
     def record(self, event_time: datetime, done: Mapping[str, int]) -> None:
         """Take in the bytes that each file has now; files left out keep what they had."""
         self._done.append({**self._latest, **done})

@@ -1,0 +1,45 @@
+"""The YAML files in ``manifests/``, with the platform's namespace and images put in.
+
+The files are valid as they stand. Whatever else a step changes, it names field by field.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .cluster import Object, changed, load
+from .errors import RunbookError
+
+#: Namespace that the files are written for.
+WRITTEN_FOR = "llm"
+
+
+def find(name: str) -> Path:
+    """A manifest file, such as ``vllm/service.yaml``.
+
+    It is looked for in the directory that RUNBOOK_MANIFESTS names, in ``manifests/`` of the working
+    directory and of its parent (notebooks run in ``notebooks/``), and in this repository.
+
+    Raises:
+        RunbookError: there is none.
+    """
+    explicit = os.environ.get("RUNBOOK_MANIFESTS")
+    roots = [Path(explicit)] if explicit else []
+    roots += [Path.cwd() / "manifests", Path.cwd().parent / "manifests", Path(__file__).parents[2] / "manifests"]
+    for root in roots:
+        if (root / name).is_file():
+            return root / name
+    raise RunbookError(f"There is no manifest {name}", why=f"looked in {', '.join(map(str, roots))}")
+
+
+def manifest(name: str, namespace: str, fields: Mapping[str, Any] | None = None) -> Object:
+    """The (one) object of a manifest file, for a namespace, with some fields set (see cluster.changed)."""
+    (item,) = load(find(name))
+    if item["metadata"].get("namespace"):
+        item = changed(item, {"metadata.namespace": namespace})
+    elif item["kind"] == "Namespace":
+        item = changed(item, {"metadata.name": namespace})
+    return changed(item, fields or {})

@@ -1,0 +1,332 @@
+"""vLLM itself: ServiceAccount, Service and a Deployment whose every number follows from the sizing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from .. import cluster as k8s
+from ..cluster import Hopeless, Object, Plan, Ref, Selection, ServiceProxy, State
+from ..cluster import explain as explaining
+from ..cluster.watching import Events, Seen
+from ..errors import RunbookError
+from ..manifests import manifest
+from ..notebook import Notebook
+from ..params import Params
+from ..plots import PodTimeline, gpu_usage
+from ..sizing import Sizing
+from ..tables import Table
+from . import gpu_nodes, weights
+
+DEPLOYMENT, SERVICE, PORT = "vllm-inference", "inference", 8000
+PODS = f"app.kubernetes.io/name={DEPLOYMENT}"
+#: Time for the image (10 GB) and the scheduler, on top of the server's own start.
+_BEFORE_START = 600
+
+
+def require(book: Notebook) -> None:
+    """Check what must hold before: the model fits, nodes are labelled, weights are there, a GPU is free.
+
+    Raises:
+        RunbookError: naming what doesn't hold and which notebook sees to it.
+    """
+    if not book.sizing.fits:
+        raise RunbookError(f"{book.params.model.name} does not fit", why=book.sizing.explain())
+    gpu_nodes.require(book)
+    weights.require(book)
+    if book.cluster.find(Ref("Deployment", DEPLOYMENT, book.namespace)) is None:
+        _require_free_gpus(book)
+
+
+def _require_free_gpus(book: Notebook) -> None:
+    gpu, wanted = book.params.platform.gpu, book.params.model.gpus
+    pods = book.cluster.list("Pod", fields="status.phase!=Succeeded,status.phase!=Failed")
+    usage = gpu_usage(gpu_nodes.ready_nodes(book), pods, gpu.resource)
+    if all(node.free < wanted for node in usage):
+        raise RunbookError(
+            f"No GPU node has {wanted} free {gpu.resource}",
+            why="\n".join(f"{node.node}: {node.used} of {node.allocatable} used" for node in usage),
+            next_step="Free GPUs or add nodes; the pod would stay Pending.",
+        )
+
+
+def plan(book: Notebook) -> Plan:
+    """ServiceAccount, Service and Deployment."""
+    names = ("vllm/serviceaccount.yaml", "vllm/service.yaml")
+    return book.plan([*(manifest(name, book.namespace) for name in names), deployment(book.params, book.sizing)])
+
+
+def deployment(params: Params, sizing: Sizing) -> Object:
+    """The Deployment for these parameters."""
+    model, platform = params.model, params.platform
+    pod, container = "spec.template.spec", "spec.template.spec.containers[0]"
+    start, end, host = sizing.startup, sizing.shutdown, sizing.host
+    resources = {"cpu": str(host.cpu), "memory": f"{host.memory_gib}Gi", platform.gpu.resource: str(model.gpus)}
+    label = platform.gpu.node_label
+    affinity = f"{pod}.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]"
+    fields: dict[str, Any] = {
+        "spec.progressDeadlineSeconds": _BEFORE_START + start.period_seconds * start.failure_threshold,
+        f"{affinity}.matchExpressions": [{"key": label.key, "operator": "In", "values": [label.value]}],
+        f"{pod}.tolerations": [toleration.manifest() for toleration in platform.gpu.tolerations],
+        f"{pod}.terminationGracePeriodSeconds": end.grace_period_seconds,
+        f"{pod}.volumes[0]": _weights_volume(params),
+        f"{pod}.volumes[1].emptyDir.sizeLimit": f"{host.shm_gib}Gi",
+        f"{container}.image": platform.image(platform.images.vllm),
+        f"{container}.args": arguments(params, sizing),
+        f"{container}.resources": {"requests": resources, "limits": resources},
+        f"{container}.startupProbe.periodSeconds": start.period_seconds,
+        f"{container}.startupProbe.failureThreshold": start.failure_threshold,
+        f"{container}.lifecycle.preStop.sleep.seconds": end.prestop_seconds,
+    }
+    item = manifest("vllm/deployment.yaml", platform.namespace, fields)
+    timeout = {"name": "VLLM_ENGINE_READY_TIMEOUT_S", "value": str(start.engine_ready_timeout_seconds)}
+    item["spec"]["template"]["spec"]["containers"][0]["env"].append(timeout)
+    return item
+
+
+def arguments(params: Params, sizing: Sizing) -> list[str]:
+    """Arguments of ``vllm serve``; the model is a local path, so that no start ever asks the hub."""
+    model = params.model
+    args = [
+        f"/models/{model.hub_id}",
+        f"--served-model-name={model.served_name}",
+        f"--port={PORT}",
+        f"--max-model-len={model.max_model_len}",
+        f"--gpu-memory-utilization={model.gpu_memory_utilization:g}",
+        f"--tensor-parallel-size={model.tensor_parallel_size}",
+        f"--shutdown-timeout={sizing.shutdown.shutdown_timeout_seconds}",
+    ]
+    if model.pipeline_parallel_size > 1:
+        args.append(f"--pipeline-parallel-size={model.pipeline_parallel_size}")
+    if model.max_num_seqs:
+        args.append(f"--max-num-seqs={model.max_num_seqs}")
+    if model.max_num_batched_tokens:
+        args.append(f"--max-num-batched-tokens={model.max_num_batched_tokens}")
+    if model.kv_cache_dtype != "auto":
+        args.append(f"--kv-cache-dtype={model.kv_cache_dtype}")
+    if model.quantization is not None and model.quantization.online:
+        args.append(f"--quantization={model.quantization.method}")
+    return [*args, *model.extra_args]
+
+
+def _weights_volume(params: Params) -> Object:
+    storage = params.platform.storage
+    if storage.strategy == "per_node":
+        return {"name": "weights", "hostPath": {"path": storage.node_path, "type": "Directory"}}
+    return {"name": "weights", "persistentVolumeClaim": {"claimName": weights.CLAIM, "readOnly": True}}
+
+
+def wait_available(book: Notebook, timeline: PodTimeline) -> None:
+    """Watch the rollout until every replica is ready; note the checks.
+
+    Raises:
+        Hopeless: a pod can't start: its events and last log lines say why.
+        TimedOut: the rollout's own deadline passed.
+    """
+    namespace = book.namespace
+    target = Ref("Deployment", DEPLOYMENT, namespace)
+    selections = [
+        Selection.of(target),
+        Selection("ReplicaSet", namespace, labels=PODS),
+        Selection("Pod", namespace, labels=PODS),
+    ]
+
+    def record(event: Seen, _events: Events) -> None:
+        if event.object["kind"] == "Pod":
+            timeline.record(event.at, event.object, deleted=event.type == "DELETED")
+
+    def reached(state: State) -> bool:
+        for pod in _new_pods(state):
+            if _can_not_start(pod):
+                why = explaining.why(book.cluster, [pod])
+                hint = "Change what is named above and run this notebook again."
+                raise Hopeless(f"{target} can't start its server", why=why, next_step=hint)
+        return _rolled_out(state.only("Deployment"))
+
+    seconds = book.sizing.startup.period_seconds * book.sizing.startup.failure_threshold + _BEFORE_START
+    state = k8s.wait(
+        book.cluster,
+        f"{target} is available",
+        selections,
+        reached,
+        seconds=seconds,
+        on_event=record,
+        explain=lambda state: explaining.why(book.cluster, state.all("Pod"), target),
+    )
+    pods = _new_pods(state)
+    nodes = {pod["spec"].get("nodeName", "") for pod in pods}
+    ready = {node["metadata"]["name"] for node in gpu_nodes.ready_nodes(book)}
+    book.check("every replica is ready", True)
+    book.check("every pod runs on a labelled GPU node", nodes <= ready)
+    book.check(
+        "every pod has QoS class Guaranteed", all(k8s.get_in(pod, "status.qosClass") == "Guaranteed" for pod in pods)
+    )
+    if len(pods) == 1 and (seconds_to_ready := _seconds_to_ready(pods[0])) is not None:
+        book.figure("start_seconds", seconds_to_ready)
+
+
+def _rolled_out(item: Object | None) -> bool:
+    """As `kubectl rollout status` judges it."""
+    if item is None:
+        return False
+    status, wanted = item.get("status", {}), item["spec"].get("replicas", 1)
+    return bool(
+        status.get("observedGeneration", 0) >= item["metadata"]["generation"]
+        and status.get("updatedReplicas", 0) == wanted
+        and status.get("replicas", 0) == wanted
+        and status.get("availableReplicas", 0) == wanted
+    )
+
+
+_REVISION = "metadata.annotations[deployment.kubernetes.io/revision]"
+
+
+def _new_pods(state: State) -> list[Object]:
+    """Pods of the newest ReplicaSet: those before it may be failing for reasons that are being mended."""
+    item = state.only("Deployment")
+    if item is None or k8s.get_in(item, "status.observedGeneration", 0) < item["metadata"]["generation"]:
+        return []
+    newest = [each for each in state.all("ReplicaSet") if k8s.get_in(each, _REVISION) == k8s.get_in(item, _REVISION)]
+    hashes = {k8s.get_in(each, "metadata.labels[pod-template-hash]") for each in newest}
+    return [pod for pod in state.all("Pod") if k8s.get_in(pod, "metadata.labels[pod-template-hash]") in hashes]
+
+
+def _can_not_start(pod: Object) -> bool:
+    """Whether a container has crashed, or its image or configuration can't be had."""
+    for status in pod.get("status", {}).get("containerStatuses", ()):
+        waiting = k8s.get_in(status, "state.waiting.reason", "")
+        if waiting in explaining.STUCK and waiting != "ErrImagePull":
+            return True
+        if k8s.get_in(status, "state.terminated.exitCode", 0) or k8s.get_in(status, "lastState.terminated.exitCode", 0):
+            return not status.get("started")
+    return False
+
+
+def _seconds_to_ready(pod: Object) -> float | None:
+    from datetime import datetime
+
+    ready = k8s.condition(pod, "Ready").get("lastTransitionTime")
+    scheduled = k8s.condition(pod, "PodScheduled").get("lastTransitionTime")
+    if not ready or not scheduled:
+        return None
+    return (datetime.fromisoformat(ready) - datetime.fromisoformat(scheduled)).total_seconds()
+
+
+@dataclass
+class Answer:
+    """One streamed chat completion.
+
+    Attributes:
+        finish_reason: stop or length when it is whole; anything else means that it was cut.
+        ttft_seconds: until the first text arrived; seconds: until the end.
+    """
+
+    text: str = ""
+    finish_reason: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    ttft_seconds: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is missing: status 200 alone doesn't say so."""
+        return self.finish_reason in ("stop", "length") and self.completion_tokens > 0
+
+
+def endpoint(book: Notebook) -> ServiceProxy:
+    """The inference Service through the API server, once it has a ready pod.
+
+    Raises:
+        TimedOut: no pod of the Service is ready.
+    """
+
+    def reached(state: State) -> bool:
+        endpoints = [each for item in state.all("EndpointSlice") for each in item.get("endpoints") or ()]
+        return any(each.get("conditions", {}).get("ready") for each in endpoints)
+
+    slices = Selection("EndpointSlice", book.namespace, labels=f"kubernetes.io/service-name={SERVICE}")
+    k8s.wait(book.cluster, f"Service {book.namespace}/{SERVICE} has a ready pod", [slices], reached, seconds=60)
+    return ServiceProxy(book.cluster, book.namespace, SERVICE, PORT)
+
+
+def chat(book: Notebook, question: str, *, max_tokens: int = 64) -> Answer:
+    """Ask one question and print the answer as it streams; note the checks.
+
+    Raises:
+        ApiError: the server refused, or broke off with an error event.
+    """
+    body = {
+        "model": book.params.model.served_name,
+        "messages": [{"role": "user", "content": question}],
+        "max_tokens": max_tokens,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    answer = Answer()
+    began = time.monotonic()
+    for piece in _pieces(endpoint(book).stream("v1/chat/completions", body), answer):
+        answer.ttft_seconds = answer.ttft_seconds or time.monotonic() - began
+        answer.text += piece
+        print(piece, end="", flush=True)
+    answer.seconds = time.monotonic() - began
+    print()
+    book.check("one chat completion streamed to its end, with a finish_reason and its tokens counted", answer.whole)
+    book.figure("ttft_seconds", round(answer.ttft_seconds, 3))
+    book.figure("completion_tokens", answer.completion_tokens)
+    return answer
+
+
+def _pieces(events: Iterator[Any], answer: Answer) -> Iterator[str]:
+    """The text of a stream of chunks, the rest put into ``answer``."""
+    for event in events:
+        if event == "[DONE]":
+            return
+        for choice in event.get("choices", ()):
+            answer.finish_reason = choice.get("finish_reason") or answer.finish_reason
+            if text := choice.get("delta", {}).get("content"):
+                yield text
+        if usage := event.get("usage"):
+            answer.prompt_tokens, answer.completion_tokens = usage["prompt_tokens"], usage["completion_tokens"]
+
+
+#: What the later notebooks scale and alert on, with its meaning.
+METRICS = {
+    "vllm:num_requests_running": "requests in the batch",
+    "vllm:num_requests_waiting": "requests in the queue",
+    "vllm:kv_cache_usage_perc": "share of the KV cache in use (0 to 1)",
+    "vllm:prompt_tokens": "prompt tokens so far",
+    "vllm:generation_tokens": "generated tokens so far",
+    "vllm:request_success": "finished requests so far, whatever their end",
+    "vllm:num_preemptions": "requests thrown out of the batch so far for lack of KV cache",
+}
+#: Names of older versions that guides still use; a query on them returns nothing, silently.
+GONE = (
+    "vllm:gpu_cache_usage_perc",
+    "vllm:time_per_output_token_seconds",
+    "vllm:num_requests_swapped",
+    "vllm_pending_requests_total",
+)
+
+
+def metrics(book: Notebook) -> Table:
+    """The server's own metrics, read from one pod; notes the checks."""
+    families = {family.name: family for family in text_string_to_metric_families(endpoint(book).text("metrics"))}
+    missing = [name for name in METRICS if name not in families]
+    book.check("/metrics has the gauges and counters that later notebooks use", not missing, ", ".join(missing))
+    book.check("names that guides still use are not there", not any(name in families for name in GONE))
+    rows = [
+        (
+            name,
+            f"{sum(s.value for s in families[name].samples if not s.name.endswith('_created')):g}",
+            families[name].type,
+            meaning,
+        )
+        for name, meaning in METRICS.items()
+        if name in families
+    ]
+    return Table(("metric", "value", "type", "meaning"), rows)

@@ -1,0 +1,122 @@
+"""GPU nodes: which nodes have GPUs, which advertise them, and the label that servers are scheduled by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..cluster import Cluster, Object, Plan, Ref, get_in, release
+from ..errors import RunbookError
+from ..notebook import Notebook
+from ..tables import Table
+
+#: Labels that say "there is a GPU in this machine", by who sets them.
+SIGNS = (
+    "feature.node.kubernetes.io/pci-10de.present",  # Node Feature Discovery: PCI vendor NVIDIA
+    "feature.node.kubernetes.io/pci-0302_10de.present",
+    "feature.node.kubernetes.io/pci-0300_10de.present",
+    "nvidia.com/gpu.present",  # GPU Feature Discovery
+    "nvidia.com/gpu.product",
+    "cloud.google.com/gke-accelerator",  # GKE
+    "k8s.amazonaws.com/accelerator",  # EKS, by habit
+    "karpenter.k8s.aws/instance-gpu-count",  # Karpenter on AWS
+    "kubernetes.azure.com/accelerator",  # AKS
+)
+
+
+def gpus(node: Object, resource: str, which: str = "allocatable") -> int:
+    """GPUs of a node: ``allocatable`` (for the scheduler) or ``capacity`` (advertised)."""
+    return int(get_in(node, f"status.{which}[{resource}]", 0))
+
+
+def has_gpu(node: Object, resource: str) -> bool:
+    """Whether a node has a GPU, advertised or by a label that says so."""
+    labels = node["metadata"].get("labels", {})
+    return gpus(node, resource, "capacity") > 0 or any(labels.get(sign, "false") != "false" for sign in SIGNS)
+
+
+def labelled(node: Object, key: str, value: str) -> bool:
+    return bool(node["metadata"].get("labels", {}).get(key) == value)
+
+
+def nodes_table(nodes: Iterable[Object], resource: str, label: tuple[str, str] | None = None) -> Table:
+    """Nodes with their GPUs, taints and (if asked) whether they carry the label."""
+    rows = []
+    for node in nodes:
+        labels = node["metadata"].get("labels", {})
+        taints = ", ".join(f"{taint['key']}:{taint['effect']}" for taint in node["spec"].get("taints", ()))
+        mark = [labels.get(label[0], "")] if label else []
+        rows.append(
+            (
+                node["metadata"]["name"],
+                labels.get("node.kubernetes.io/instance-type", ""),
+                gpus(node, resource, "capacity"),
+                gpus(node, resource),
+                taints,
+                *mark,
+            )
+        )
+    columns = ("node", "instance type", "GPUs", "allocatable", "taints")
+    return Table((*columns, label[0]) if label else columns, rows)
+
+
+def plan_labels(book: Notebook, names: Iterable[str] = ()) -> Plan:
+    """Label every node with allocatable GPUs, or just the named ones.
+
+    Raises:
+        RunbookError: no node has an allocatable GPU, or a named one has none (a CPU node is never labelled:
+            servers would be sent there and stay Pending).
+    """
+    gpu = book.params.platform.gpu
+    nodes = {node["metadata"]["name"]: node for node in book.cluster.list("Node")}
+    chosen = list(names) or [name for name, node in nodes.items() if gpus(node, gpu.resource)]
+    unknown = [name for name in chosen if name not in nodes]
+    if unknown:
+        raise RunbookError(f"There is no node {unknown[0]}", why=f"nodes: {', '.join(nodes)}")
+    without = [name for name in chosen if not gpus(nodes[name], gpu.resource)]
+    if without or not chosen:
+        what = f"Node {without[0]} has no allocatable {gpu.resource}" if without else f"No node has {gpu.resource}"
+        raise RunbookError(
+            what,
+            why=str(nodes_table(nodes.values(), gpu.resource)),
+            next_step="Add GPU nodes, or find out in notebook 01 why theirs aren't advertised.",
+        )
+    label = gpu.node_label
+    items = [
+        {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {label.key: label.value}}}
+        for name in chosen
+    ]
+    return book.plan(items, adopt=True)
+
+
+def ready_nodes(book: Notebook) -> list[Object]:
+    """Nodes that carry the label and have allocatable GPUs: where servers can go."""
+    gpu = book.params.platform.gpu
+    selector = f"{gpu.node_label.key}={gpu.node_label.value}"
+    return [node for node in book.cluster.list("Node", labels=selector) if gpus(node, gpu.resource)]
+
+
+def require(book: Notebook) -> None:
+    """Check the prerequisite of later notebooks.
+
+    Raises:
+        RunbookError: no node is ready, or none has as many GPUs as a replica wants.
+    """
+    gpu, wanted = book.params.platform.gpu, book.params.model.gpus
+    ready = ready_nodes(book)
+    if max((gpus(node, gpu.resource) for node in ready), default=0) >= wanted:
+        return
+    label = f"{gpu.node_label.key}={gpu.node_label.value}"
+    raise RunbookError(
+        f"No node labelled {label} has {wanted} allocatable {gpu.resource}",
+        why=str(nodes_table(book.cluster.list("Node"), gpu.resource, (gpu.node_label.key, gpu.node_label.value))),
+        next_step="Run notebooks 01 (device plugin) and 02 (labels) first.",
+    )
+
+
+def remove_labels(book: Notebook) -> list[Ref]:
+    """Take our label off all nodes; a label that somebody else set stays."""
+    return [ref for ref in _nodes(book.cluster) if release(book.cluster, ref)]
+
+
+def _nodes(cluster: Cluster) -> list[Ref]:
+    return [Ref("Node", item["metadata"]["name"]) for item in cluster.list("Node", metadata_only=True)]

@@ -1,0 +1,339 @@
+"""The weights: a volume by the platform's storage strategy, filled by a prefetch that checks every file."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from datetime import datetime
+from typing import Any
+
+from .. import cluster as k8s
+from ..cluster import Hopeless, Object, Plan, Ref, Selection, State
+from ..cluster import explain as explaining
+from ..cluster.watching import Events, Seen
+from ..errors import RunbookError
+from ..manifests import manifest
+from ..notebook import Notebook
+from ..plots import PrefetchProgress
+from . import storage_classes
+
+CLAIM, FILL_CLAIM, JOB, DAEMONSET = "model-weights", "model-weights-fill", "prefetch-weights", "prefetch-weights"
+#: Annotation of the claim: one per model, with the hub's commit as value. Written when a prefetch was verified.
+COMPLETE = "weights.runbook.vllm.dev/{}"
+_COMPLETE_MANAGER = "vllm-runbook-weights"
+
+
+def plan_namespace(book: Notebook) -> Plan:
+    """The namespace first: then the server can check everything in it before it is made."""
+    level = "privileged" if book.params.platform.storage.strategy == "per_node" else "restricted"
+    prefix = "metadata.labels[pod-security.kubernetes.io/"
+    fields = {f"{prefix}enforce]": level, f"{prefix}warn]": level}
+    return book.plan([manifest("namespace.yaml", book.namespace, fields)])
+
+
+def plan(book: Notebook) -> Plan:
+    """Claim and prefetch (a Job; a DaemonSet with strategy per_node), and the token of a gated model.
+
+    Raises:
+        RunbookError: the token is missing, or a storage class can't do what the strategy needs.
+    """
+    platform = book.params.platform
+    storage_classes.require(book.cluster, platform)
+    items = _token(book)
+    if platform.storage.strategy == "per_node":
+        return book.plan([*items, _daemonset(book)])
+    return book.plan([*items, _claim(book, fill_claim(book), platform.storage.access_modes.fill), _job(book)])
+
+
+def fill_claim(book: Notebook) -> str:
+    """Name of the claim that the Job writes to."""
+    return FILL_CLAIM if book.params.platform.storage.strategy == "prefilled" else CLAIM
+
+
+def plan_copy(book: Notebook) -> Plan:
+    """With strategy prefilled: the read-only-many copy of the filled disk. Otherwise nothing."""
+    storage = book.params.platform.storage
+    if storage.strategy != "prefilled":
+        return book.plan([])
+    fields: dict[str, Any] = {
+        "spec.accessModes": [storage.access_modes.serve],
+        "spec.storageClassName": storage.serve_class or storage.class_name,
+        "spec.resources.requests.storage": book.sizing.storage.claim,
+    }
+    items = []
+    if storage.copy_by == "snapshot":
+        snapshot = {"spec.volumeSnapshotClassName": storage.snapshot_class}
+        items.append(manifest("weights/snapshot.yaml", book.namespace, snapshot))
+        source = {"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": CLAIM}
+        fields["spec.dataSource"] = source
+    return book.plan([*items, manifest("weights/copy.yaml", book.namespace, fields)])
+
+
+def _claim(book: Notebook, name: str, mode: str) -> Object:
+    storage = book.params.platform.storage
+    fields = {
+        "metadata.name": name,
+        "spec.accessModes": [mode],
+        "spec.storageClassName": storage.class_name,
+        "spec.resources.requests.storage": book.sizing.storage.claim,
+    }
+    return manifest("weights/pvc.yaml", book.namespace, fields)
+
+
+def _job(book: Notebook) -> Object:
+    pod = "spec.template.spec"
+    fields = _prefetch_container(book, f"{pod}.containers[0]")
+    fields["spec.activeDeadlineSeconds"] = book.sizing.storage.prefetch_deadline_seconds
+    fields[f"{pod}.volumes[0].persistentVolumeClaim.claimName"] = fill_claim(book)
+    return manifest("weights/prefetch-job.yaml", book.namespace, fields)
+
+
+def _daemonset(book: Notebook) -> Object:
+    pod, platform = "spec.template.spec", book.params.platform
+    fields = _prefetch_container(book, f"{pod}.initContainers[0]")
+    fields[f"{pod}.volumes[0].hostPath.path"] = platform.storage.node_path
+    fields[f"{pod}.nodeSelector"] = {platform.gpu.node_label.key: platform.gpu.node_label.value}
+    fields[f"{pod}.tolerations"] = [toleration.manifest() for toleration in platform.gpu.tolerations]
+    return manifest("weights/per-node.yaml", book.namespace, fields)
+
+
+def _prefetch_container(book: Notebook, container: str) -> dict[str, Any]:
+    """Fields of the container that downloads: what, from where, with which token."""
+    model, platform = book.params.model, book.params.platform
+    args = [f"--repo={model.hub_id}", f"--revision={model.revision}", f"--target=/models/{model.hub_id}"]
+    secret = platform.hub.token_secret
+    return {
+        f"{container}.image": platform.image(platform.images.runbook),
+        f"{container}.args": args,
+        f"{container}.env[0].value": platform.hub.endpoint,
+        f"{container}.env[2].valueFrom.secretKeyRef.name": secret.name,
+        f"{container}.env[2].valueFrom.secretKeyRef.key": secret.key,
+    }
+
+
+def _token(book: Notebook) -> list[Object]:
+    """The Secret of a gated model's token, from the environment; nothing where one is there already.
+
+    Raises:
+        RunbookError: the model is gated, and there is no token.
+    """
+    model, secret = book.params.model, book.params.platform.hub.token_secret
+    if not model.gated:
+        return []
+    live = book.cluster.find(Ref("Secret", secret.name, book.namespace))
+    token = os.environ.get("HF_TOKEN", "").strip()
+    if token and (live is None or k8s.is_ours(live)):
+        data = {secret.key: base64.b64encode(token.encode()).decode()}
+        fields = {"metadata.name": secret.name, "stringData": None, "data": data}
+        return [manifest("weights/token-secret.yaml", book.namespace, fields)]
+    if live is None or not (live.get("data") or {}).get(secret.key):
+        raise RunbookError(
+            f"{model.hub_id} is gated, and there is no token for it",
+            why=f"HF_TOKEN isn't set, and there is no Secret {book.namespace}/{secret.name} with key {secret.key}",
+            next_step=(
+                f"Accept the licence at {book.params.platform.hub.endpoint}/{model.hub_id}, then set HF_TOKEN in the "
+                "environment of Jupyter or of the runner. It goes into the Secret and nowhere else."
+            ),
+        )
+    return []
+
+
+class Follower:
+    """Follows the prefetch pods' logs and feeds their progress to a plot."""
+
+    def __init__(self) -> None:
+        self.progress = PrefetchProgress({"all files": 0})
+        self.start: dict[str, Any] = {}
+        self.complete: dict[str, Any] = {}
+        self._followed: set[str] = set()
+
+    def take(self, event: Seen, events: Events) -> None:
+        """One event of the wait."""
+        if event.type == "LINE":
+            self._line(event.line, event.at)
+        elif event.object["kind"] == "Pod" and event.type != "DELETED" and _has_log(event.object):
+            meta = event.object["metadata"]
+            if meta["uid"] not in self._followed:
+                self._followed.add(meta["uid"])
+                events.follow_log(meta["namespace"], meta["name"])
+
+    def _line(self, line: str, at: datetime) -> None:
+        try:
+            told = json.loads(line)
+        except ValueError:
+            return
+        if told.get("event") == "start":
+            self.start = told
+            self.progress.expect({"all files": told["total"]})
+        elif told.get("event") == "progress":
+            self.progress.record(at, {"all files": told["bytes"]})
+        elif told.get("event") == "complete":
+            self.complete = told
+            self.progress.expect({"all files": told["bytes"]})
+            self.progress.record(at, {"all files": told["bytes"]})
+
+
+def _has_log(pod: Object) -> bool:
+    statuses = pod.get("status", {}).get("containerStatuses", ())
+    return any("running" in status["state"] or "terminated" in status["state"] for status in statuses)
+
+
+def wait_filled(book: Notebook, follower: Follower) -> None:
+    """Watch claim, Job and pods until the prefetch has verified every file; note the checks.
+
+    Raises:
+        Hopeless: the Job failed, its pod can't start, or the claim can't be provisioned; says why.
+        TimedOut: the Job's own deadline (plus a margin) passed.
+    """
+    namespace, claim = book.namespace, fill_claim(book)
+    job, owner = Ref("Job", JOB, namespace), Ref("PersistentVolumeClaim", claim, namespace)
+    selections = [
+        Selection.of(job),
+        Selection("Pod", namespace, labels=f"batch.kubernetes.io/job-name={JOB}"),
+        Selection("PersistentVolumeClaim", namespace, fields=f"metadata.name={claim}"),
+        Selection("Event", namespace, fields=f"involvedObject.name={claim},type=Warning"),
+    ]
+    hint = "Mend the cause and run this notebook again: what was downloaded stays and is not downloaded twice."
+
+    def reached(state: State) -> bool:
+        item, pods = state.only("Job"), state.all("Pod")
+        if k8s.is_true(item, "Failed"):
+            raise Hopeless(f"{job} failed", why=_why_failed(book, item, pods), next_step=hint)
+        for pod in pods:
+            if _stuck(pod):
+                raise Hopeless(f"{job} can't start", why=explaining.why(book.cluster, [pod]), next_step=hint)
+        if refusal := _provisioning_failure(state):
+            raise Hopeless(f"{owner} can't be provisioned", why=refusal, next_step=hint)
+        return k8s.is_true(item, "Complete") and (bool(follower.complete) or not pods)
+
+    state = k8s.wait(
+        book.cluster,
+        f"{job} is complete",
+        selections,
+        reached,
+        seconds=book.sizing.storage.prefetch_deadline_seconds + 120,
+        on_event=follower.take,
+        explain=lambda state: explaining.why(book.cluster, state.all("Pod"), owner),
+        next_step=hint,
+    )
+    _note_complete(book, follower)
+    bound = state.only("PersistentVolumeClaim") or {}
+    book.check("the claim for the weights is bound", k8s.get_in(bound, "status.phase") == "Bound")
+    book.check("the prefetch compared every file with the hub's size and checksum", True)
+    book.figure("weights_bytes", follower.complete.get("bytes"))
+    book.figure("downloaded_bytes", follower.complete.get("downloaded"))
+
+
+def _stuck(pod: Object) -> bool:
+    statuses = pod.get("status", {}).get("containerStatuses", ())
+    reasons = [k8s.get_in(status, "state.waiting.reason", "") for status in statuses]
+    return any(reason in explaining.STUCK and reason not in ("CrashLoopBackOff", "ErrImagePull") for reason in reasons)
+
+
+def _provisioning_failure(state: State) -> str:
+    """The provisioner's words, once it has failed twice: the first time may be a hiccup."""
+    failed = [item for item in state.all("Event") if item.get("reason") == "ProvisioningFailed"]
+    claim = state.only("PersistentVolumeClaim") or {}
+    newer = [item for item in failed if k8s.get_in(item, "involvedObject.uid") == k8s.get_in(claim, "metadata.uid")]
+    if sum(int(item.get("count") or 1) for item in newer) < 2 or k8s.get_in(claim, "status.phase") == "Bound":
+        return ""
+    return str(newer[-1].get("message", ""))
+
+
+def _why_failed(book: Notebook, job: Object | None, pods: list[Object]) -> str:
+    said = k8s.condition(job, "Failed").get("message", "")
+    return f"{said}\n{explaining.why(book.cluster, pods[-1:])}".strip()
+
+
+def _note_complete(book: Notebook, follower: Follower) -> None:
+    """Write on the claim which model it holds, for the notebooks that come after."""
+    if commit := follower.complete.get("commit"):
+        _annotate(book, fill_claim(book), commit)
+
+
+def _annotate(book: Notebook, claim: str, commit: str) -> None:
+    value = f"{book.params.model.hub_id}@{commit}"
+    meta = {"name": claim, "namespace": book.namespace, "annotations": {COMPLETE.format(book.params.model.name): value}}
+    item = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": meta}
+    book.cluster.apply(item, manager=_COMPLETE_MANAGER, force=True)
+
+
+def wait_copied(book: Notebook, *, seconds: float = 900) -> None:
+    """With strategy prefilled: watch until the copy is bound (or waits for its first consumer)."""
+    if book.params.platform.storage.strategy != "prefilled":
+        return
+    claim = Ref("PersistentVolumeClaim", CLAIM, book.namespace)
+
+    def reached(state: State) -> bool:
+        item, events = state.only("PersistentVolumeClaim"), state.all("Event")
+        waits = any(event.get("reason") == "WaitForFirstConsumer" for event in events)
+        if refusal := _provisioning_failure(state):
+            raise Hopeless(f"{claim} can't be provisioned", why=refusal)
+        return k8s.get_in(item, "status.phase") == "Bound" or (item is not None and waits)
+
+    selections = [Selection.of(claim), Selection("Event", book.namespace, fields=f"involvedObject.name={CLAIM}")]
+    k8s.wait(
+        book.cluster,
+        f"{claim} is a copy of the filled disk",
+        selections,
+        reached,
+        seconds=seconds,
+        explain=lambda _: "\n".join(explaining.events_of(book.cluster, claim)),
+    )
+    filled = book.cluster.get(Ref("PersistentVolumeClaim", FILL_CLAIM, book.namespace))
+    value = _annotation(book, filled)
+    _annotate(book, CLAIM, value.rpartition("@")[2])
+    book.check("servers get a read-only-many copy of the filled disk", True)
+
+
+def wait_on_nodes(book: Notebook) -> None:
+    """With strategy per_node: watch until every GPU node has its verified copy."""
+    daemonset = Ref("DaemonSet", DAEMONSET, book.namespace)
+
+    def reached(state: State) -> bool:
+        status = (state.only("DaemonSet") or {}).get("status", {})
+        wanted = status.get("desiredNumberScheduled", 0)
+        return bool(wanted) and status.get("numberReady", 0) == wanted
+
+    pods = Selection("Pod", book.namespace, labels=f"app.kubernetes.io/name={DAEMONSET}")
+    k8s.wait(
+        book.cluster,
+        f"{daemonset}: every GPU node has the weights",
+        [Selection.of(daemonset), pods],
+        reached,
+        seconds=book.sizing.storage.prefetch_deadline_seconds,
+        explain=lambda state: explaining.why(book.cluster, state.all("Pod"), daemonset),
+    )
+    book.check("every GPU node has a copy that was compared with the hub's sizes and checksums", True)
+
+
+def revision(book: Notebook) -> str:
+    """Which commit of the model the serving claim holds; empty when it holds none."""
+    claim = book.cluster.find(Ref("PersistentVolumeClaim", CLAIM, book.namespace))
+    return _annotation(book, claim) if claim else ""
+
+
+def _annotation(book: Notebook, claim: Object) -> str:
+    annotations = claim["metadata"].get("annotations") or {}
+    value = str(annotations.get(COMPLETE.format(book.params.model.name), ""))
+    return value if value.startswith(f"{book.params.model.hub_id}@") else ""
+
+
+def require(book: Notebook) -> None:
+    """Check the prerequisite of later notebooks.
+
+    Raises:
+        RunbookError: the weights of this model aren't (verified) on the volume.
+    """
+    if book.params.platform.storage.strategy == "per_node":
+        found = book.cluster.find(Ref("DaemonSet", DAEMONSET, book.namespace))
+        if found and k8s.get_in(found, "status.numberReady", 0):
+            return
+    elif revision(book):
+        return
+    raise RunbookError(
+        f"The weights of {book.params.model.hub_id} are not on the volume",
+        why=f"PersistentVolumeClaim {book.namespace}/{CLAIM} doesn't say that they were prefetched and verified",
+        next_step="Run notebook 03 (storage and weights) first.",
+    )
