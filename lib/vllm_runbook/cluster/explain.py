@@ -63,14 +63,16 @@ def events_of(cluster: Cluster, ref: Ref, uid: str = "", limit: int = 8) -> list
     return list(dict.fromkeys(lines))
 
 
-def _time(event: Object) -> str:
+def _time(event: Object) -> tuple[str, int]:
+    """When it happened last; times have whole seconds, so that ties are broken by the order of writing."""
     series = event.get("series") or {}
-    return str(
+    seen = (
         series.get("lastObservedTime")
         or event.get("lastTimestamp")
         or event.get("eventTime")
         or event["metadata"]["creationTimestamp"]
     )
+    return str(seen), int(event["metadata"]["resourceVersion"])
 
 
 def last_lines(
@@ -109,10 +111,11 @@ def _log_part(cluster: Cluster, pod: Object) -> list[str]:
     status = pod.get("status", {})
     for container in [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]:
         if _container_trouble(container):
-            running_again = bool(container.get("restartCount")) and "terminated" not in container.get("state", {})
-            lines = last_lines(cluster, ref_of(pod), container["name"], previous=running_again)
-            if lines:
-                return [f"  last lines of container {container['name']}:", *(f"    {line}" for line in lines)]
+            first = bool(container.get("restartCount")) and "terminated" not in container.get("state", {})
+            # The status may lag behind the container by one restart: then the other log is the one.
+            for previous in (first, not first):
+                if lines := last_lines(cluster, ref_of(pod), container["name"], previous=previous):
+                    return [f"  last lines of container {container['name']}:", *(f"    {line}" for line in lines)]
     return []
 
 

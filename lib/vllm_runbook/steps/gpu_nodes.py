@@ -95,6 +95,16 @@ def ready_nodes(book: Notebook) -> list[Object]:
     return [node for node in book.cluster.list("Node", labels=selector) if gpus(node, gpu.resource)]
 
 
+def note_checks(book: Notebook) -> None:
+    """Note for the verdict that the label is on GPU nodes and on no others."""
+    gpu = book.params.platform.gpu
+    nodes = list(book.cluster.list("Node", labels=f"{gpu.node_label.key}={gpu.node_label.value}"))
+    bare = [node["metadata"]["name"] for node in nodes if not gpus(node, gpu.resource)]
+    book.check("at least one node carries the label", bool(nodes))
+    book.check("every labelled node has allocatable GPUs", not bare, ", ".join(bare))
+    book.figure("labelled_nodes", len(nodes))
+
+
 def require(book: Notebook) -> None:
     """Check the prerequisite of later notebooks.
 

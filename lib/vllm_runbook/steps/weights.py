@@ -186,6 +186,9 @@ def wait_filled(book: Notebook, follower: Follower) -> None:
         Hopeless: the Job failed, its pod can't start, or the claim can't be provisioned; says why.
         TimedOut: the Job's own deadline (plus a margin) passed.
     """
+    if book.params.platform.storage.strategy == "per_node":
+        _wait_on_nodes(book)
+        return
     namespace, claim = book.namespace, fill_claim(book)
     job, owner = Ref("Job", JOB, namespace), Ref("PersistentVolumeClaim", claim, namespace)
     selections = [
@@ -287,8 +290,8 @@ def wait_copied(book: Notebook, *, seconds: float = 900) -> None:
     book.check("servers get a read-only-many copy of the filled disk", True)
 
 
-def wait_on_nodes(book: Notebook) -> None:
-    """With strategy per_node: watch until every GPU node has its verified copy."""
+def _wait_on_nodes(book: Notebook) -> None:
+    """Watch until every GPU node has its verified copy."""
     daemonset = Ref("DaemonSet", DAEMONSET, book.namespace)
 
     def reached(state: State) -> bool:
@@ -312,6 +315,15 @@ def revision(book: Notebook) -> str:
     """Which commit of the model the serving claim holds; empty when it holds none."""
     claim = book.cluster.find(Ref("PersistentVolumeClaim", CLAIM, book.namespace))
     return _annotation(book, claim) if claim else ""
+
+
+def note_revision(book: Notebook) -> None:
+    """Note for the verdict that the volume servers mount holds this model; print which commit."""
+    if book.params.platform.storage.strategy == "per_node":
+        return
+    found = revision(book)
+    print(found)
+    book.check("the claim that servers mount says which revision it holds", bool(found))
 
 
 def _annotation(book: Notebook, claim: Object) -> str:
