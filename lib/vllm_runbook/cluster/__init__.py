@@ -5,10 +5,10 @@ from .client import MANAGER, ApiError, Cluster
 from .connect import connect
 from .objects import Object, Ref, changed, get_in, in_order, load, ref_of
 from .ownership import Conflict, created, is_ours, release
-from .plan import Applied, Change, Plan, apply, delete, plan, wait_gone
+from .planning import Applied, Change, Plan, apply, delete, plan, wait_gone
 from .proxy import ServiceProxy
-from .wait import Hopeless, State, TimedOut, condition, is_true, wait
-from .watching import Seen, Selection, watching
+from .stream import Seen, Selection, watching
+from .waiting import Hopeless, State, TimedOut, condition, is_true, wait
 
 __all__ = [
     "MANAGER",

@@ -131,7 +131,7 @@ class Cluster:
             accept = _METADATA.format("List") if metadata_only else "application/json"
             doing = f"Listing {kind} objects{' in ' + namespace if namespace else ''}"
             page = self.json("GET", path, query=query, accept=accept, doing=doing)
-            for item in page["items"]:
+            for item in page["items"] or ():  # some answers have null for none
                 yield {**item, "apiVersion": version, "kind": kind}
             query["continue"] = page["metadata"].get("continue")
             if not query["continue"]:

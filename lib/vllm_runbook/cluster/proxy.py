@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .client import ApiError, Cluster
-from .watching import split_lines
+from .stream import split_lines
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from .. import cluster as k8s
 from ..cluster import Hopeless, Object, Plan, Ref, Selection, ServiceProxy, State
 from ..cluster import explain as explaining
-from ..cluster.watching import Events, Seen
+from ..cluster.stream import Events, Seen
 from ..errors import RunbookError
 from ..manifests import manifest
 from ..notebook import Notebook

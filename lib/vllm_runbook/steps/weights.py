@@ -11,7 +11,7 @@ from typing import Any
 from .. import cluster as k8s
 from ..cluster import Hopeless, Object, Plan, Ref, Selection, State
 from ..cluster import explain as explaining
-from ..cluster.watching import Events, Seen
+from ..cluster.stream import Events, Seen
 from ..errors import RunbookError
 from ..manifests import manifest
 from ..notebook import Notebook

@@ -137,6 +137,8 @@ class Container:
             self._event("Normal", "Created", "Container created")
             self._event("Normal", "Started", "Container started")
             self._pod.changed()
+            if self._pod.stopping.is_set():  # told to end while the process was being made: nobody else stops it
+                self._pod.spawn(self.stop(self._pod.stop_grace_s))
             return True
         return False
 

@@ -87,6 +87,11 @@ class PodWorker:
         """Seconds that the pod's containers get to end by themselves."""
         return float(self.spec.get("terminationGracePeriodSeconds", 30))
 
+    @property
+    def stop_grace_s(self) -> float:
+        """Seconds that a container gets now: less than :attr:`grace_s` when deletion asked for less."""
+        return max(min(self._grace_s, self.grace_s), 1.0)
+
     # -- the pod's life ------------------------------------------------------------------------
 
     async def run(self) -> None:

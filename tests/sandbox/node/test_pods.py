@@ -6,6 +6,8 @@ import threading
 
 import pytest
 
+from vllm_sandbox import binaries
+
 
 def pod(name, *containers, **spec):
     return {
@@ -253,3 +255,15 @@ def test_what_the_sandbox_cannot_do_is_said(cluster, command, expected):
     cluster.wait("pod/p", "condition=Ready")
     assert cluster.kubectl(*command, ok=False, timeout=30)
     assert json.loads(cluster.kubectl("get", "pod", "p", "-o", "json"))["status"]["phase"] == "Running"
+
+
+
+def test_pods_deleted_while_they_start_go_away(cluster):
+    """Deletion may come at any moment of a start, also between the decision to start and the process."""
+    kubectl = f"{binaries.ensure('kubectl')['kubectl']} --kubeconfig {cluster.kubeconfig} -n {cluster.namespace}"
+    for moment in range(12):
+        manifest = pod(f"p{moment}", shell("sleep 3600"), terminationGracePeriodSeconds=1)
+        command = f"{kubectl} create -f - && sleep 0.0{moment % 8} && {kubectl} delete pod p{moment} --wait=false"
+        subprocess.run(["sh", "-c", command], input=json.dumps(manifest), text=True, check=True, capture_output=True)
+    cluster.kubectl("wait", "pod", "--all", "--for=delete", "--timeout=30s", ok=False)  # complains if none is left
+    assert cluster.get("pods")["items"] == []

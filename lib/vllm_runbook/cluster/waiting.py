@@ -14,7 +14,7 @@ from datetime import datetime
 from ..errors import RunbookError
 from .client import Cluster
 from .objects import Object
-from .watching import Events, Seen, Selection, watching
+from .stream import Events, Seen, Selection, watching
 
 
 class TimedOut(RunbookError):

@@ -127,7 +127,7 @@ class Events:
         """List, and tell what changed against what was known."""
         doing = f"Listing {selection.kind} objects"
         page = self._cluster.json("GET", self._path(selection), query=_query(selection), doing=doing)
-        found = {item["metadata"]["uid"]: _typed(item, selection) for item in page["items"]}
+        found = {item["metadata"]["uid"]: _typed(item, selection) for item in page["items"] or ()}
         for uid, item in found.items():
             self._put("MODIFIED" if uid in known else "ADDED", selection, item)
         for uid in known.keys() - found.keys():

@@ -15,8 +15,8 @@ from ..tables import Table
 from .client import ApiError, Cluster
 from .objects import Object, Ref, in_order, ref_of
 from .ownership import Conflict, is_ours, marked
-from .wait import State, is_true, wait
-from .watching import Selection
+from .stream import Selection
+from .waiting import State, is_true, wait
 
 CREATE, UPDATE, REPLACE, UNCHANGED, KEEP = "create", "update", "replace", "unchanged", "keep"
 _GONE_SECONDS = 120
