@@ -78,6 +78,7 @@ def cluster(sandbox: Cluster) -> Iterator[Cluster]:
     """The sandbox with an empty namespace for one test."""
     namespace = f"test-{secrets.token_hex(3)}"
     sandbox.kubectl("create", "namespace", namespace)
+    sandbox.kubectl("-n", namespace, "wait", "--for=create", "serviceaccount/default", "--timeout=30s")
     yield Cluster(sandbox.name, sandbox.kubeconfig, namespace)
     sandbox.kubectl("delete", "namespace", namespace, "--wait=false")
     sandbox.kubectl("-n", namespace, "delete", "pods", "--all", "--grace-period=0", "--force")

@@ -160,8 +160,10 @@ class Events:
 
     def _read_log(self, namespace: str, pod: str, container: str) -> None:
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
-        for line in self._lines(path, {"follow": "true", "container": container}, None):
-            self._put("LINE", None, line=line)
+        # A pod that goes away takes its log with it; whoever waits learns of that from the pod's own watch.
+        with contextlib.suppress(ApiError):
+            for line in self._lines(path, {"follow": "true", "container": container}, None):
+                self._put("LINE", None, line=line)
 
     def _lines(self, path: str, query: dict[str, Any], read_timeout: float | None) -> Iterator[str]:
         response = self._cluster.raw("GET", path, query=query, timeout=(10, read_timeout))

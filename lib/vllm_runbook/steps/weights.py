@@ -36,10 +36,13 @@ def plan(book: Notebook) -> Plan:
     """Claim and prefetch (a Job; a DaemonSet with strategy per_node), and the token of a gated model.
 
     Raises:
-        RunbookError: the token is missing, or a storage class can't do what the strategy needs.
+        RunbookError: the token is missing, the volume too small, or a storage class can't do what the strategy needs.
     """
     platform = book.params.platform
     storage_classes.require(book.cluster, platform)
+    too_small = [reason for reason in book.sizing.reasons if reason.code == "claim"]
+    if too_small:
+        raise RunbookError("The volume is too small", why=str(too_small[0]), next_step="Leave storage.size out: null.")
     items = _token(book)
     if platform.storage.strategy == "per_node":
         return book.plan([*items, _daemonset(book)])

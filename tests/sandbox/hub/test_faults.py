@@ -119,7 +119,13 @@ async def test_faults_are_listed_cleared_and_validated(hub: RunningHub) -> None:
             {"id": 1, "used": 0, "kind": "stall", "seconds": 3, "after_bytes": 0, "repo": "*", "file": "*",
              "times": None}
         ]  # fmt: skip
-        not_faults: tuple[Any, ...] = ({"kind": "cut"}, {"kind": "meteor"}, {"kind": "status", "status": 200}, [], "cut")
+        not_faults: tuple[Any, ...] = (
+            {"kind": "cut"},
+            {"kind": "meteor"},
+            {"kind": "status", "status": 200},
+            [],
+            "cut",
+        )
         for wrong in not_faults:
             async with session.post("/_sandbox/faults", json=wrong) as answer:
                 assert answer.status == 422

@@ -257,7 +257,6 @@ def test_what_the_sandbox_cannot_do_is_said(cluster, command, expected):
     assert json.loads(cluster.kubectl("get", "pod", "p", "-o", "json"))["status"]["phase"] == "Running"
 
 
-
 def test_pods_deleted_while_they_start_go_away(cluster):
     """Deletion may come at any moment of a start, also between the decision to start and the process."""
     kubectl = f"{binaries.ensure('kubectl')['kubectl']} --kubeconfig {cluster.kubeconfig} -n {cluster.namespace}"
