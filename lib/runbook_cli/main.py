@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+from vllm_runbook.commands import normalise, run_notebooks
 from vllm_sandbox.cli import sandbox
 
 
@@ -13,6 +14,8 @@ def main() -> None:
 
 
 main.add_command(sandbox)
+main.add_command(run_notebooks)
+main.add_command(normalise)
 
 if __name__ == "__main__":
     main()

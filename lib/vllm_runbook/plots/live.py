@@ -60,9 +60,10 @@ def mimebundle(fig: go.Figure) -> dict[str, Any]:
     """The figure in every form that a front end may want, with the words as plain text.
 
     Headless there is HTML too, because nbconvert shows nothing else; its script (5 MB) comes once
-    per notebook, with the first figure.
+    per notebook, with the first figure. RUNBOOK_PLOT_HTML=0 leaves it out, for a page that draws by itself.
     """
-    wanted = "plotly_mimetype+notebook" if headless() else "plotly_mimetype"
+    with_html = headless() and os.environ.get("RUNBOOK_PLOT_HTML", "1") != "0"
+    wanted = "plotly_mimetype+notebook" if with_html else "plotly_mimetype"
     if pio.renderers.default != wanted:
         pio.renderers.default = wanted
     return {**fig._repr_mimebundle_(), "text/plain": alt_text(fig)}

@@ -103,13 +103,14 @@ def check_parallelism(args: Namespace, model: Checkpoint, gpus: list[Gpu]) -> No
 
 def weights_per_gpu(args: Namespace, model: Checkpoint) -> int:
     """Weights of the fullest GPU, quantized while loading if asked for."""
-    total: int = model.weight_bytes
+    total = model.weight_bytes
     if args.dtype in ("float", "float32"):
         total *= 2
     if args.quantization == "fp8":
         kept = 2 * model.vocab * model.hidden * 2
         total = kept + max(0, total - kept) // 2
-    return math.ceil(total / (args.tensor_parallel_size * args.pipeline_parallel_size))
+    shares: int = args.tensor_parallel_size * args.pipeline_parallel_size
+    return math.ceil(total / shares)
 
 
 def lay_out(args: Namespace, model: Checkpoint, gpu: Gpu) -> Layout:

@@ -1,0 +1,108 @@
+"""One notebook, executed by papermill in a kernel of this interpreter."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from jupyter_client.manager import AsyncKernelManager
+from papermill.exceptions import PapermillExecutionError
+from traitlets import Unicode
+
+from ..verdict import RESULT_FILE
+from .secrets import scrub, scrub_file
+from .selection import Source
+from .state import FAILED, INTERRUPTED, PASSED, Step
+
+_KERNEL = "python3"
+
+
+class IpcKernelManager(AsyncKernelManager):
+    """A kernel on Unix sockets: nothing of it listens on a port."""
+
+    transport = Unicode("ipc")
+
+
+_QUOTED_LINES = 8
+
+
+def execute(source: Source, step: Step, output: Path, parameters: Mapping[str, Any], timeout: float | None) -> None:
+    """Run a notebook; ``step`` gets status, time, result and error.
+
+    The executed notebook is written as it goes, so that an interrupted one keeps its outputs.
+
+    Raises:
+        KeyboardInterrupt: passed on, after the kernel was ended and the step marked interrupted.
+    """
+    began = time.monotonic()
+    step.error, step.result = {}, {}
+    with tempfile.TemporaryDirectory() as scratch:
+        result = Path(scratch) / "result.json"
+        try:
+            with _environment({RESULT_FILE: str(result), "RUNBOOK_HEADLESS": "1", "RUNBOOK_PLOT_HTML": "0"}):
+                papermill.execute_notebook(
+                    str(source.file),
+                    str(output),
+                    parameters=dict(parameters),
+                    kernel_name=_KERNEL,
+                    kernel_manager_class=IpcKernelManager,
+                    cwd=str(source.file.parent),
+                    progress_bar={"desc": source.name, "leave": False, "disable": None},
+                    execution_timeout=timeout,
+                    autosave_cell_every=5,
+                )
+            step.status = PASSED
+        except KeyboardInterrupt:
+            step.status = INTERRUPTED
+            raise
+        except PapermillExecutionError as error:
+            step.status = FAILED
+            step.error = {
+                "ename": error.ename,
+                "evalue": scrub(error.evalue),
+                "cell": error.exec_count,
+                "source": error.source.splitlines()[:_QUOTED_LINES],
+            }
+        except Exception as error:  # a dead kernel, a timeout, an unreadable notebook: all end the run with their words
+            step.status = FAILED
+            step.error = {"ename": type(error).__name__, "evalue": scrub(str(error)), "cell": None, "source": []}
+        finally:
+            step.seconds = round(time.monotonic() - began, 1)
+            if result.is_file():
+                step.result = json.loads(scrub(result.read_text(encoding="utf-8")))
+            if output.is_file():
+                _tidy(output)
+
+
+def _tidy(output: Path) -> None:
+    """Scrub the executed notebook and drop what papermill adds about this machine."""
+    book = nbformat.read(output, as_version=4)
+    book.metadata.pop("papermill", None)
+    for cell in book.cells:
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+    nbformat.write(book, output)
+    scrub_file(output)
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Variables for the kernel, which inherits them."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
