@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+
 from vllm_runbook.commands import normalise, run_notebooks
 from vllm_sandbox.cli import sandbox
 

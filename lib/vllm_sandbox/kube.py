@@ -107,7 +107,8 @@ class Kube:
         ) as answer:
             if answer.status >= 300:
                 raise await _error(answer)
-            return await answer.json(content_type=None)
+            found: Object = await answer.json(content_type=None)
+            return found
 
     async def get(self, url: str, **params: Any) -> Object:
         return await self.call("GET", url, **params)
@@ -195,7 +196,7 @@ def _pem(entry: Object, key: str, file: Path) -> bytes:
     """A certificate of a kubeconfig entry, given inline (``key-data``) or as a path."""
     if inline := entry.get(f"{key}-data"):
         return base64.b64decode(inline)
-    return (file.parent / entry[key]).read_bytes()
+    return bytes((file.parent / entry[key]).read_bytes())
 
 
 async def _error(answer: aiohttp.ClientResponse) -> ApiError:

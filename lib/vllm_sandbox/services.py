@@ -18,7 +18,6 @@ from vllm_sandbox.node.agent import Surroundings, running_agent
 from vllm_sandbox.paths import cache_dir
 from vllm_sandbox.volumes.run import running_volumes
 
-
 #: The model hub, as pods know it.
 HUB = ("hub.sandbox.internal", 80)
 

@@ -29,7 +29,9 @@ def write(run: Run) -> Path:
     template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         resources.files("vllm_runbook.runner").joinpath("report.html.txt").read_text(encoding="utf-8")
     )
-    sections = [{"step": step, "cells": _cells(run.directory / f"{step.name}.ipynb", step)} for step in run.steps]
+    sections: list[dict[str, Any]] = [
+        {"step": step, "cells": _cells(run.directory / f"{step.name}.ipynb", step)} for step in run.steps
+    ]
     plots = any("plotly-graph-div" in cell["html"] for section in sections for cell in section["cells"])
     page = template.render(
         run=run,

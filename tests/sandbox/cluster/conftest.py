@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from conftest import Cluster
 from vllm_runbook import params
 from vllm_runbook.cluster import Cluster as Connection

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from conftest import Cluster
 from vllm_runbook import params
 from vllm_runbook.cluster import connect

@@ -6,6 +6,7 @@ import base64
 from typing import Any
 
 import pytest
+
 from conftest import Cluster
 from vllm_runbook.cluster import Cluster as Connection
 from vllm_runbook.cluster import Conflict, Ref, State, apply, changed, created, delete, plan, release, wait

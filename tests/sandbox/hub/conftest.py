@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+
 from vllm_sandbox.hub.server import RunningHub, running_hub
 
 

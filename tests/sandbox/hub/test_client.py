@@ -20,6 +20,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.hf_api import RepoFile
+
 from vllm_sandbox.hub.content import git_blob_sha1
 from vllm_sandbox.hub.server import RunningHub, running_hub
 

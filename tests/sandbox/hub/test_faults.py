@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 from huggingface_hub import HfApi, constants, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
+
 from vllm_sandbox.hub.server import RunningHub, running_hub
 
 pytestmark = pytest.mark.asyncio

@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 
 import pytest
+
 from vllm_sandbox.hub import content as contents
 from vllm_sandbox.hub.architectures import Tensor
 from vllm_sandbox.hub.content import Content

@@ -235,7 +235,8 @@ def test_an_active_deadline_ends_the_pod(cluster):
 
 def test_over_its_memory_limit_a_container_is_oom_killed(cluster):
     report = (
-        "import json, os, socket, time; s = socket.socket(socket.AF_UNIX); s.connect(os.environ['SANDBOX_AGENT_SOCKET'])\n"
+        "import json, os, socket, time; s = socket.socket(socket.AF_UNIX)\n"
+        "s.connect(os.environ['SANDBOX_AGENT_SOCKET'])\n"
         "t = os.environ['SANDBOX_CONTAINER_TOKEN']\n"
         "for n in (1, 2, 3): s.sendall(json.dumps({'token': t, 'memory_bytes': n * 2**30}).encode() + b'\\n')\n"
         "time.sleep(60)\n"
@@ -263,6 +264,6 @@ def test_pods_deleted_while_they_start_go_away(cluster):
     for moment in range(12):
         manifest = pod(f"p{moment}", shell("sleep 3600"), terminationGracePeriodSeconds=1)
         command = f"{kubectl} create -f - && sleep 0.0{moment % 8} && {kubectl} delete pod p{moment} --wait=false"
-        subprocess.run(["sh", "-c", command], input=json.dumps(manifest), text=True, check=True, capture_output=True)
+        subprocess.run(["sh", "-c", command], input=json.dumps(manifest), text=True, check=True)
     cluster.kubectl("wait", "pod", "--all", "--for=delete", "--timeout=30s", ok=False)  # complains if none is left
     assert cluster.get("pods")["items"] == []

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
+from conftest import Cluster
 from vllm_runbook import notebook
 from vllm_runbook.notebook import Notebook
 from vllm_runbook.steps import device_plugin, gpu_nodes, weights
-
-from conftest import Cluster
 
 Begin = Callable[..., Notebook]
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from conftest import Cluster
 from vllm_runbook.cluster import TimedOut
 from vllm_runbook.errors import RunbookError
 from vllm_runbook.steps import deploy, device_plugin, gpu_nodes, preflight
-
-from conftest import Cluster
 
 from .conftest import Begin
 

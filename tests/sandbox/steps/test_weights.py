@@ -6,11 +6,11 @@ import base64
 import json
 
 import pytest
+
+from conftest import Cluster
 from vllm_runbook.cluster import Hopeless
 from vllm_runbook.errors import RunbookError
 from vllm_runbook.steps import weights
-
-from conftest import Cluster
 
 from .conftest import Begin, fill
 

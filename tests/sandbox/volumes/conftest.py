@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 import yaml
+
 from vllm_sandbox.binaries.ensure import ensure
 from vllm_sandbox.binaries.table import CONTROL_PLANE
 from vllm_sandbox.config import SandboxConfig

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from vllm_sandbox.kube import Kube, Object, path
 from vllm_sandbox.volumes.names import HOSTNAME_LABEL, MANAGED_LABEL, ZONE_LABEL
 from vllm_sandbox.volumes.run import Volumes

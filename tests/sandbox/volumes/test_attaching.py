@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from vllm_sandbox.kube import Object, path
 from vllm_sandbox.volumes.mount import NotAttached, WrongNode, attachable_name, publish, wait_attached
 from vllm_sandbox.volumes.names import ATTACHMENTS, BLOCK, CSI_NODES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from vllm_sandbox.kube import path
 from vllm_sandbox.volumes.names import BLOCK, LOCAL_PATH, SHARED
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from vllm_sandbox.config import SandboxConfig
 from vllm_sandbox.kube import Kube, path
 from vllm_sandbox.volumes.mount import NotBound, bound_volume, publish, wait_attached

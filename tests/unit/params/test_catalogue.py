@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from vllm_runbook import params
 from vllm_runbook.sizing.gpu import file_bytes
 from vllm_sandbox.hub.models import CATALOGUE

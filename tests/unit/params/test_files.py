@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from vllm_runbook import params
 
 PARAMS = Path(__file__).parents[3] / "params"

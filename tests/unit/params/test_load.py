@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from vllm_runbook import params
 
 PARAMS = Path(__file__).parents[3] / "params"

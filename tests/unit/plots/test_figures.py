@@ -9,6 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 import pytest
+
 from vllm_runbook import params, plots, sizing
 from vllm_runbook.plots import theme
 

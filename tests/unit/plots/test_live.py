@@ -16,6 +16,7 @@ import papermill
 import pytest
 from jupyter_client.manager import AsyncKernelManager
 from nbconvert import HTMLExporter
+
 from vllm_runbook import plots
 
 SETUP = """

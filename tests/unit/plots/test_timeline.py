@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+
 from vllm_runbook import plots
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+
 from vllm_sandbox.hub.server import RunningHub, running_hub
 
 DEADLINE = 60

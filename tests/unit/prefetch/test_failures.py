@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 
 import pytest
+
 from vllm_runbook.prefetch.download import PARTS
 from vllm_runbook.prefetch.marker import MARKER
 from vllm_runbook.prefetch.outcomes import ExitCode

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from vllm_runbook.prefetch.listing import RemoteFile, Selection, check_index
 from vllm_runbook.prefetch.outcomes import ExitCode, PrefetchError, Transient
 from vllm_runbook.prefetch.progress import Output

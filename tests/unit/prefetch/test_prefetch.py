@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from vllm_runbook.prefetch.digests import matches
 from vllm_runbook.prefetch.marker import MARKER, read_marker
 from vllm_sandbox.hub.models import CATALOGUE

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+
 from vllm_runbook import params, sizing
 
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from vllm_sandbox.volumes.directories import Directories, remove_tree, used_bytes
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from vllm_sandbox import isolation
 from vllm_sandbox.isolation import WriteFence
 

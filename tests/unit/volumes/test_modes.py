@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from vllm_sandbox.kube import Object
 from vllm_sandbox.volumes import classes
 from vllm_sandbox.volumes.modes import ProvisioningError, check_modes, kind_of

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from vllm_sandbox.kube import Object
 from vllm_sandbox.volumes import objects
 from vllm_sandbox.volumes.modes import kind_of

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+
 from vllm_sandbox.kube import ApiError
 from vllm_sandbox.volumes import workqueue
 from vllm_sandbox.volumes.workqueue import Retry, Workqueue

@@ -1,0 +1,44 @@
+# Everything runs in .venv, which these targets make. Needs python3 (3.11 or newer, with venv) and, where the
+# Kubernetes release servers can't be reached, Go, which then builds the control plane once.
+PYTHON ?= python3
+BIN := .venv/bin
+CONTROL_PLANE := etcd kube-apiserver kube-controller-manager kube-scheduler kubectl kwok kwokctl
+
+.PHONY: help demo test lab lint clean binaries
+.DEFAULT_GOAL := help
+
+help: ## Show the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+demo: .venv/.ready ## Bring the sandbox up and run the notebooks; ends with a report
+	@$(BIN)/runbook sandbox up
+	@$(BIN)/runbook run
+	@echo "The sandbox is still up: make lab to step through, make clean to end it."
+
+test: binaries ## Run all tests
+	@$(BIN)/pytest
+
+lab: .venv/.ready ## Open JupyterLab on the notebooks, with the sandbox up
+	@$(BIN)/runbook sandbox up
+	@KUBECONFIG="$$($(BIN)/runbook sandbox kubeconfig)" $(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=notebooks
+
+lint: .venv/.ready ## Formatting, lint, types, layers, notebooks
+	@$(BIN)/ruff format --check
+	@$(BIN)/ruff check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/runbook normalise --check notebooks/*.ipynb
+
+clean: ## End the sandbox, remove .venv and runs (fetched programs stay in the user's cache)
+	@if [ -x $(BIN)/runbook ]; then $(BIN)/runbook sandbox down; fi
+	@rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+binaries: .venv/.ready
+	@$(BIN)/runbook sandbox fetch $(CONTROL_PLANE)
+
+.venv/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11: make PYTHON=python3.11"; exit 1; }
+	@echo "making the virtual environment .venv (a minute or two)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
