@@ -51,11 +51,13 @@ class SandboxConfig(_Strict):
         slot: which address ranges this sandbox uses, so that several live side by side: pods
             get ``10.(244-slot).0.0/16``, Services ``10.(96+slot).0.0/16``, each served on the
             loopback address with first octet 127.
+        images: Python modules that register images of the user's own (docs/images.md).
     """
 
     nodes: tuple[NodeSpec, ...] = Field(default_factory=default_nodes)
     time_scale: Annotated[float, Field(ge=1)] = 20
     slot: Annotated[int, Field(ge=0, le=31)] = 0
+    images: tuple[str, ...] = ()
 
     @property
     def pod_cidr(self) -> str:

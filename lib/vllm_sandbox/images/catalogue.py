@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+from collections.abc import Iterable
 
+from vllm_sandbox.errors import SandboxError
 from vllm_sandbox.images.registry import (
     SHELL,
     Context,
@@ -30,8 +33,25 @@ def _python_module(modules: dict[str, Program]) -> Program:
     return run
 
 
-def register_all() -> None:
-    """Fill the registry; called once by the node agent."""
+def register_all(modules: Iterable[str] = ()) -> None:
+    """Fill the registry, the user's modules last; called once by the node agent.
+
+    Raises:
+        SandboxError: a module can't be imported.
+    """
+    _register_known()
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            raise SandboxError(
+                f"the images of module {module} can't be registered",
+                why=f"{type(error).__name__}: {error}",
+                next_step="Is the module's directory on PYTHONPATH? See docs/images.md.",
+            ) from error
+
+
+def _register_known() -> None:
     interpreter = _python_module({"vllm.entrypoints.openai.api_server": python(_VLLM, "api-server")})
     register(
         Image(

@@ -72,7 +72,7 @@ class NodeAgent:
 @contextlib.asynccontextmanager
 async def running_agent(kube: Kube, config: SandboxConfig, around: Surroundings) -> AsyncIterator[NodeAgent]:
     """Run the configured nodes; at the end every pod's processes are ended."""
-    register_all()
+    register_all(config.images)
     agent = NodeAgent()
     # directories of pods of an earlier agent: their processes are gone
     shutil.rmtree(around.state_dir / "pods", ignore_errors=True)
