@@ -171,7 +171,8 @@ def apply(cluster: Cluster, planned: Plan) -> Applied:
         done.changed.append(change.ref)
         print(f"{change.action}d {change.ref}")
     if not done.changed:
-        print(f"nothing to change: {len(done.unchanged)} objects are as they should be")
+        count = len(done.unchanged)
+        print("nothing to change" + (f": {count} as it should be" if count else ""))
     return done
 
 

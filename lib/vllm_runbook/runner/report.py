@@ -21,6 +21,7 @@ from .state import NOT_RUN, Run, Step
 
 FILE = "report.html"
 _PLOTLY = "application/vnd.plotly.v1+json"
+_PLOT = {"responsive": True, "displayModeBar": False}
 _UNITS = {"seconds": "s", "bytes": "B", "tokens": "tokens", "gpus": "GPUs", "nodes": "nodes"}
 
 
@@ -106,7 +107,7 @@ def _plot(data: Any) -> str:
     """A figure, with its words for those who can't see it."""
     figure = {"data": data[_PLOTLY]["data"], "layout": data[_PLOTLY]["layout"]}
     words = html.escape(str(data.get("text/plain", "")))
-    drawn = pio.to_html(figure, include_plotlyjs=False, full_html=False, config={"responsive": True}, validate=False)
+    drawn = pio.to_html(figure, include_plotlyjs=False, full_html=False, config=_PLOT, validate=False)
     return f'<figure role="img" aria-label="{words}">{drawn}<figcaption>{words}</figcaption></figure>'
 
 

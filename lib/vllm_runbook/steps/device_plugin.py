@@ -91,12 +91,13 @@ def _from_chart(book: Notebook) -> list[Object]:
 
 
 class NodesSeen(Recorder):
-    """Nodes as a watch brings them; draws GPUs per node."""
+    """Nodes as a watch brings them; draws GPUs per node, and which of them pods hold already."""
 
-    def __init__(self, resource: str) -> None:
+    def __init__(self, book: Notebook) -> None:
         super().__init__()
         self.nodes: dict[str, Object] = {}
-        self._resource = resource
+        self._resource = book.params.platform.gpu.resource
+        self._pods = list(book.cluster.list("Pod", fields="status.phase!=Succeeded,status.phase!=Failed"))
 
     def take(self, event: k8s.Seen, _events: object = None) -> None:
         if event.object.get("kind") == "Node":
@@ -105,7 +106,7 @@ class NodesSeen(Recorder):
 
     def figure(self) -> go.Figure:
         """GPUs per node."""
-        return nodes_figure(self.nodes.values(), [], self._resource)
+        return nodes_figure(self.nodes.values(), self._pods, self._resource)
 
 
 def verify(book: Notebook, seen: NodesSeen, *, seconds: float = 180) -> None:

@@ -27,7 +27,7 @@ def permissions(step: str, platform: Platform) -> list[Rule]:
 
 def _preflight(platform: Platform) -> list[Rule]:
     return [
-        *rules("list", "nodes"),
+        *rules("list", "nodes pods"),
         *rules("get", "storageclasses", group="storage.k8s.io"),
         *rules("list", "daemonsets", group="apps"),
     ]
@@ -37,6 +37,7 @@ def _device_plugin(platform: Platform) -> list[Rule]:
     namespace = platform.device_plugin.namespace
     return [
         *rules("list watch", "nodes"),
+        *rules("list", "pods"),
         *rules("list", "daemonsets", group="apps"),
         *rules(_WRITE, "daemonsets", group="apps", namespace=namespace),
         *rules("list watch", "pods", namespace=namespace),
@@ -90,6 +91,7 @@ def _teardown(platform: Platform) -> list[Rule]:
     verbs = "get list watch delete"
     return [
         *rules("get list patch", "nodes"),
+        *rules("list", "pods"),
         *rules(verbs, "namespaces"),
         *rules(verbs, "services serviceaccounts secrets persistentvolumeclaims", namespace=namespace),
         *rules(verbs, "deployments daemonsets", group="apps", namespace=namespace),

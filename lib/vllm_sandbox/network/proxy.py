@@ -33,8 +33,9 @@ class Proxy:
         counts: connections ``accepted``, ``tunnels``, ``requests``, ``refused``.
     """
 
-    def __init__(self, resolve: Resolve) -> None:
+    def __init__(self, resolve: Resolve, connect_timeout_s: float = CONNECT_TIMEOUT_S) -> None:
         self.resolve = resolve
+        self.connect_timeout_s = connect_timeout_s
         self.counts: Counter[str] = Counter()
         self.open: set[ClientSide] = set()
 

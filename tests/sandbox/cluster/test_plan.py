@@ -32,7 +32,7 @@ def test_create_then_nothing_then_update(
     again = plan(connection, [first], STEP)
     assert not again
     apply(connection, again)
-    assert capsys.readouterr().out == "nothing to change: 1 objects are as they should be\n"
+    assert capsys.readouterr().out == "nothing to change: 1 as it should be\n"
 
     (change,) = plan(connection, [config_map(cluster.namespace, a="9")], STEP).changes
     assert change.action == "update"

@@ -31,7 +31,7 @@ def gpus(begin: Begin) -> None:
     """GPU nodes that advertise and are labelled."""
     book = begin("01_device_plugin")
     book.apply(device_plugin.plan(book))
-    device_plugin.verify(book, device_plugin.NodesSeen(book.params.platform.gpu.resource))
+    device_plugin.verify(book, device_plugin.NodesSeen(book))
     book = begin("02_label_gpu_nodes")
     book.apply(gpu_nodes.plan_labels(book))
 

@@ -73,7 +73,7 @@ def test_a_node_that_does_not_advertise_is_named_with_the_reason(cluster: Cluste
             "wait", "node/gpu-2", "--for=jsonpath={.status.allocatable.nvidia\\.com/gpu}=0", "--timeout=30s"
         )
         book = begin("01_device_plugin")
-        seen = device_plugin.NodesSeen(book.params.platform.gpu.resource)
+        seen = device_plugin.NodesSeen(book)
         with pytest.raises(TimedOut) as raised:
             device_plugin.verify(book, seen, seconds=3)
         assert "gpu-2: no device plugin pod runs there" in raised.value.why

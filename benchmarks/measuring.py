@@ -1,0 +1,72 @@
+"""What the benchmarks share: rows, a sandbox, clocks, and CPU time of processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from vllm_sandbox import binaries, lifecycle, processes
+from vllm_sandbox.config import SandboxConfig
+
+ROOT = Path(__file__).parents[1]
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    what: str
+    value: str
+    against: str
+    other: str
+    ratio: str
+
+
+@contextlib.contextmanager
+def sandbox() -> Iterator[Path]:
+    """A sandbox called default; its kubeconfig."""
+    plane = lifecycle.up("default", SandboxConfig())
+    try:
+        yield plane.kubeconfig
+    finally:
+        lifecycle.down("default")
+
+
+@contextlib.contextmanager
+def stopwatch() -> Iterator[list[float]]:
+    """A list that holds the seconds once the block has ended."""
+    seconds: list[float] = []
+    began = time.monotonic()
+    yield seconds
+    seconds.append(time.monotonic() - began)
+
+
+def runbook(*arguments: str) -> str:
+    """The command, in the repository."""
+    command = [sys.executable, "-m", "runbook_cli.main", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def kubectl(kubeconfig: Path, *arguments: str, stdin: str | None = None) -> str:
+    command = [str(binaries.ensure("kubectl")["kubectl"]), "--kubeconfig", str(kubeconfig), *arguments]
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=True).stdout
+
+
+def cpu_seconds(sandbox_id: str) -> dict[int, float]:
+    """CPU seconds so far of every process of a sandbox."""
+    found = {}
+    for pid in processes.marked(sandbox_id):
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            found[pid] = (int(fields[11]) + int(fields[12])) / _TICKS
+    return found

@@ -1,0 +1,59 @@
+"""All benchmarks in one command: ``.venv/bin/python benchmarks/run.py`` writes docs/benchmarks.md.
+
+Each compares two things in the same run on the same machine; the ratio is the result. They use a sandbox and a state
+directory of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import apply_objects
+import many_pods
+import sandbox_up
+import streams
+import walk_through
+from measuring import Row
+
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+ALL = {module.__name__: module for module in (sandbox_up, walk_through, apply_objects, many_pods, streams)}
+
+HEAD = """# Benchmarks
+
+`python benchmarks/run.py` measures this table anew. Two things are compared in one run on one machine: the ratio is the
+result, the seconds are that machine's. Sandbox seconds are not a cloud's.
+
+"""
+
+
+def main(names: list[str]) -> None:
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="rb") as state:
+        os.environ["XDG_STATE_HOME"] = state
+        os.environ.pop("KUBECONFIG", None)
+        for name in names or ALL:
+            print(f"{name} …", flush=True)
+            found = ALL[name].measure()
+            rows += found
+            for row in found:
+                print(f"  {row.what}: {row.value} ({row.against}: {row.other}); {row.ratio}", flush=True)
+    if not names:
+        PAGE.write_text(page(rows), encoding="utf-8")
+
+
+def page(rows: list[Row]) -> str:
+    machine = f"{os.cpu_count()} CPUs, Python {platform.python_version()}, Linux {platform.release().split('-')[0]}"
+    lines = ["| what | measured | compared with | | ratio |", "|---|---|---|---|---|"]
+    lines += [f"| {row.what} | {row.value} | {row.against} | {row.other} | {row.ratio} |" for row in rows]
+    return HEAD + f"Measured on {datetime.now(UTC):%Y-%m-%d} with {machine}.\n\n" + "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
