@@ -128,13 +128,22 @@ def _change(cluster: Cluster, item: Object, step: str, force: bool, adopt: bool)
     if ref.kind == "Job" and is_true(live, "Failed"):
         return Change(REPLACE, ref, desired, uid=live["metadata"]["uid"], note="it failed: once more")
     try:
-        after = cluster.apply(desired, dry_run=True, force=force)
+        live, after = _previewed(cluster, ref, live, desired, force)
     except ApiError as error:
         if error.code == 422 and ref.kind == "Job" and "immutable" in error.message:
             return Change(REPLACE, ref, desired, uid=live["metadata"]["uid"], note="a Job can't be changed: made anew")
         raise _told(ref, error) from error
     fields = tuple(_difference(_comparable(live), _comparable(after)))
     return Change(UPDATE if fields else UNCHANGED, ref, desired, fields)
+
+
+def _previewed(cluster: Cluster, ref: Ref, live: Object, desired: Object, force: bool) -> tuple[Object, Object]:
+    """An object before and after, both of one version: controllers change objects at any moment."""
+    while True:
+        after = cluster.apply(desired, dry_run=True, force=force)
+        if after["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"]:
+            return live, after
+        live = cluster.get(ref)
 
 
 def _creation(cluster: Cluster, ref: Ref, desired: Object, force: bool) -> Change:

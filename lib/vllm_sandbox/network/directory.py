@@ -22,6 +22,7 @@ Object = dict[str, Any]
 Backend = tuple[str, int]
 Key = tuple[str, str]  # namespace, name
 
+EXTERNAL_NAMES = 8  # how many Services of that type may follow on each other
 _POD_NAME = re.compile(r"(\d+-\d+-\d+-\d+)\.[a-z0-9-]+\.pod(?:\.cluster\.local)?")
 
 
@@ -86,12 +87,11 @@ class ClusterDirectory:
         """A Service came, changed or went."""
         meta = service["metadata"]
         key = (meta["namespace"], meta["name"])
-        ip = service["spec"].get("clusterIP")
-        if kind == "DELETED":
-            self._services.pop(key, None)
-            self._by_cluster_ip.pop(ip, None)
-        else:
+        if before := self._services.pop(key, None):
+            self._by_cluster_ip.pop(before["spec"].get("clusterIP"), None)
+        if kind != "DELETED":
             self._services[key] = service
+            ip = service["spec"].get("clusterIP")
             if ip and ip != "None":
                 self._by_cluster_ip[ip] = key
 
@@ -109,8 +109,11 @@ class ClusterDirectory:
 
     # -- resolving ---------------------------------------------------------------------------
 
-    def resolve(self, host: str, port: int) -> Backend:
+    def resolve(self, host: str, port: int, led_on: int = 0) -> Backend:
         """Address on this machine for one new connection to ``host:port``.
+
+        Args:
+            led_on: Services of type ExternalName that led here.
 
         Raises:
             NotRoutable: a sentence that names what is missing.
@@ -129,13 +132,11 @@ class ClusterDirectory:
         if match := _POD_NAME.fullmatch(host):
             return self._addresses.to_loopback(match.group(1).replace("-", ".")), port
         key, hostname = self._service_of(host, port)
-        return self._through(key, port, hostname)
+        return self._through(key, port, hostname, led_on)
 
     def _service_of(self, host: str, port: int) -> tuple[Key, str | None]:
         """Service that a name means, and the pod's hostname in front of it, if there is one."""
-        labels = host.removesuffix(".cluster.local").split(".")
-        if "svc" in labels:
-            labels = labels[: labels.index("svc")]
+        labels = host.removesuffix(".cluster.local").removesuffix(".svc").split(".")
         if len(labels) == 1:
             labels.append(self._default_namespace)
         *hostname, name, namespace = labels
@@ -149,13 +150,15 @@ class ClusterDirectory:
             + f"; outside names known to the sandbox: {', '.join(outside) or 'none'}"
         )
 
-    def _through(self, key: Key, port: int, hostname: str | None = None) -> Backend:
+    def _through(self, key: Key, port: int, hostname: str | None = None, led_on: int = 0) -> Backend:
         if key == ("default", "kubernetes"):
             return self._api_server
         service = self._services[key]
         spec = service["spec"]
         if spec.get("type") == "ExternalName":
-            return self.resolve(spec["externalName"], port)
+            if led_on == EXTERNAL_NAMES:
+                raise NameNotFound(f"Service {key[0]}/{key[1]} is in a circle of external names")
+            return self.resolve(spec["externalName"], port, led_on + 1)
         headless = spec.get("clusterIP") in (None, "", "None")
         endpoints = [e for e in self._endpoints(service, port, headless=headless) if hostname in (None, e.hostname)]
         usable = [e for e in endpoints if e.ready] or [e for e in endpoints if e.serving]
@@ -167,7 +170,7 @@ class ClusterDirectory:
 
     def _endpoints(self, service: Object, port: int, *, headless: bool) -> list[Endpoint]:
         meta, ports = service["metadata"], service["spec"].get("ports", [])
-        asked = next((p for p in ports if p["port"] == port), None)
+        asked = next((p for p in ports if p["port"] == port and p.get("protocol", "TCP") == "TCP"), None)
         slices = self._slices[meta["namespace"], meta["name"]].values()
         if asked is None and not headless:
             listed = ", ".join(str(p["port"]) for p in ports)

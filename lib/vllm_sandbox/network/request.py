@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 HEAD_LIMIT = 64 * 1024
+_HEX = re.compile(rb"[0-9A-Fa-f]{1,16}").fullmatch
 _DROPPED = (b"proxy-connection", b"proxy-authorization", b"proxy-authenticate", b"keep-alive")
 
 
@@ -46,7 +48,10 @@ def parse(head: bytes) -> Request:
     if method == b"CONNECT":
         host, port = _authority(target.decode("latin-1"), None)
         return Request(host, port, tunnel=True, head=b"")
-    parts = urlsplit(target.decode("latin-1"))
+    try:
+        parts = urlsplit(target.decode("latin-1"))
+    except ValueError as error:
+        raise BadRequest(f"not a URL: {target[:80]!r}: {error}") from None
     if parts.scheme != "http" or not parts.netloc:
         raise BadRequest(f"a proxy needs an http:// URL, not {target[:80]!r}")
     host, port = _authority(parts.netloc.rpartition("@")[2], 80)
@@ -68,7 +73,7 @@ def _headers(text: bytes) -> tuple[list[bytes], int | None, bool]:
         if name == b"content-length":
             if not value.isdigit():
                 raise BadRequest(f"bad Content-Length {value[:40]!r}")
-            length = int(value)
+            length = length if length is None else int(value)  # chunked wins
         elif name == b"transfer-encoding" and value.lower().endswith(b"chunked"):
             length = None
         elif name == b"upgrade":
@@ -81,7 +86,7 @@ def _authority(text: str, default: int | None) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon:
         host, port = text, str(default or "")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
         raise BadRequest(f"no host and port in {text[:80]!r}")
     return host.strip("[]"), int(port)
 
@@ -127,10 +132,10 @@ class Body:
         if self._trailer:
             self._chunked = line != b""
         else:
-            try:
-                size = int(line.partition(b";")[0], 16)
-            except ValueError:
-                raise BadRequest(f"bad chunk size {line[:40]!r}") from None
+            digits = line.partition(b";")[0].strip()
+            if not _HEX(digits):
+                raise BadRequest(f"bad chunk size {line[:40]!r}")
+            size = int(digits, 16)
             self._trailer = size == 0
             self._left = size + 2 if size else 0  # the chunk and its line end
         return end + 1

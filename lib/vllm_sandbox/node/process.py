@@ -14,6 +14,7 @@ from pathlib import Path
 from vllm_sandbox.isolation import WriteFence
 from vllm_sandbox.node.logs import ContainerLog
 
+MESSAGE_BYTES = 4096  # what Kubernetes keeps of a termination message
 LEFTOVER_S = 1.0  # how long output is read from grandchildren that outlive the container
 
 
@@ -100,7 +101,9 @@ async def _spawn(start: Start) -> asyncio.subprocess.Process:
 
         def in_child() -> None:
             if start.max_file_bytes is not None:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (start.max_file_bytes, start.max_file_bytes))
+                # The limit is on every file: on a full volume, a message about it must still fit elsewhere.
+                limit = max(start.max_file_bytes, MESSAGE_BYTES)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
             fence.enter()
 
         return await asyncio.create_subprocess_exec(

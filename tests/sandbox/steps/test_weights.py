@@ -116,9 +116,10 @@ def test_a_full_disk_is_told_by_the_job(cluster: Cluster, begin: Begin) -> None:
     with pytest.raises(Hopeless) as raised:
         fill(book)
     assert "exit code 13" in str(raised.value) and "enlarge the volume" in str(raised.value)
-    again = begin(STEP, "tiny", **PREFILLED, **{"storage.size": "2Gi"})
-    fill(again)  # another model fits: the failed Job doesn't stand in the way
-    assert again.result.ok
+    enlarged = begin(STEP, "qwen3-8b", **PREFILLED)
+    fill(enlarged)  # the claim grows, the failed Job is made anew, and what was downloaded stays
+    assert enlarged.result.ok
+    assert enlarged.result.figures["downloaded_bytes"] < enlarged.result.figures["weights_bytes"]
 
 
 def test_a_gated_model_without_a_token_is_refused(cluster: Cluster, begin: Begin) -> None:

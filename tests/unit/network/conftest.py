@@ -49,7 +49,7 @@ class Lab:
         self.proxy = Proxy(self.resolve, connect_timeout_s=1)
         self._servers: list[asyncio.Server] = []
         self._writers: list[asyncio.StreamWriter] = []
-        self._address = ("", 0)
+        self.address = ("", 0)
 
     def resolve(self, host: str, port: int) -> tuple[str, int]:
         try:
@@ -60,7 +60,7 @@ class Lab:
     async def begin(self) -> None:
         server = await asyncio.get_running_loop().create_server(self.proxy.protocol, "127.0.0.1", 0)
         self._servers.append(server)
-        self._address = server.sockets[0].getsockname()
+        self.address = server.sockets[0].getsockname()
 
     async def backend(
         self, handler: Handler | None = None, name: str = "web", host: str = "127.213.1.5", port: int = 0
@@ -69,17 +69,19 @@ class Lab:
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self._writers.append(writer)
-            record = bytearray()
-            made.seen.append(record)
             try:
-                await (handler or answer_each)(Recording(reader, record), writer)
+                await (handler or answer_each)(reader, writer)
             except OSError:
                 pass  # the client reset the connection: that's what some tests are about
             finally:
                 made.ended.set()
                 writer.close()
 
-        server = await asyncio.start_server(serve, host, port)
+        def tap() -> Tap:
+            made.seen.append(bytearray())
+            return Tap(made.seen[-1], asyncio.StreamReader(limit=1 << 16), serve)
+
+        server = await asyncio.get_running_loop().create_server(tap, host, port)
         self._servers.append(server)
         made = Backend(*server.sockets[0].getsockname())
         self.routes[name, 80] = (made.host, made.port)
@@ -87,7 +89,7 @@ class Lab:
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A client's connection to the proxy."""
-        reader, writer = await asyncio.open_connection(*self._address, limit=1 << 24)
+        reader, writer = await asyncio.open_connection(*self.address, limit=1 << 24)
         self._writers.append(writer)
         return reader, writer
 
@@ -113,26 +115,16 @@ class Lab:
         await asyncio.sleep(0)  # connections that were closed are told so
 
 
-class Recording(asyncio.StreamReader):
-    """A reader that also writes down what it gave."""
+class Tap(asyncio.StreamReaderProtocol):
+    """Writes down every byte before the handler reads it."""
 
-    def __init__(self, inner: asyncio.StreamReader, record: bytearray) -> None:
-        self._inner, self._record = inner, record
+    def __init__(self, record: bytearray, reader: asyncio.StreamReader, serve: Handler) -> None:
+        super().__init__(reader, serve)
+        self._record = record
 
-    async def read(self, n: int = -1) -> bytes:
-        data = await self._inner.read(n)
+    def data_received(self, data: bytes) -> None:
         self._record += data
-        return data
-
-    async def readuntil(self, separator: bytes = b"\n") -> bytes:  # type: ignore[override]
-        data = await self._inner.readuntil(separator)
-        self._record += data
-        return data
-
-    async def readexactly(self, n: int) -> bytes:
-        data = await self._inner.readexactly(n)
-        self._record += data
-        return data
+        super().data_received(data)
 
 
 async def answer_each(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -142,7 +134,9 @@ async def answer_each(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
             head = await reader.readuntil(b"\r\n\r\n")
         except asyncio.IncompleteReadError:
             return
-        lengths = [line.partition(b":")[2] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")]
+        lengths = [
+            line.partition(b":")[2] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")
+        ]
         await reader.readexactly(int(lengths[0]) if lengths else 0)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
