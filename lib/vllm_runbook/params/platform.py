@@ -130,9 +130,15 @@ class Images(Strict):
 
 
 class Metrics(Strict):
-    """The Prometheus that the autoscaler asks, and whether this runbook installs it."""
+    """The Prometheus that the autoscaler asks, and whether this runbook installs it.
+
+    ``discovery`` is how it learns of the pods: ``pods`` by its own configuration (ours does), ``pod_monitor`` by
+    the Prometheus operator, ``annotations`` by the ``prometheus.io/*`` annotations that many charts look for.
+    """
 
     install: Literal["existing", "manifest"]
+    discovery: Literal["pods", "pod_monitor", "annotations"] = "pods"
+    pod_monitor_labels: dict[str, str] = Field(default_factory=dict)
     namespace: Name = "monitoring"
     service: Name = "prometheus-server"
     port: int = Field(default=9090, ge=1, le=65535)
@@ -146,11 +152,30 @@ class Metrics(Strict):
 
 
 class Autoscaling(Strict):
-    """KEDA, and whether this runbook installs it."""
+    """KEDA, whether this runbook installs it, and what it is told.
+
+    ``policy``: ``queue`` scales on requests that wait, ``concurrency`` on requests that wait or run; the
+    ``*_per_replica`` values are what one replica may have of them. ``min_replicas`` 0 frees the GPUs while
+    nobody asks, and the next caller waits for a whole start.
+    """
 
     install: Literal["existing", "manifest", "helm"]
     namespace: Name = "keda"
     version: Version
+    repo: str = "https://kedacore.github.io/charts"
+    policy: Literal["queue", "concurrency"] = "concurrency"
+    queue_per_replica: Positive = 5
+    concurrency_per_replica: Positive = 32
+    min_replicas: int = Field(default=1, ge=0, le=100)
+    max_replicas: Positive = 10
+    polling_seconds: int = Field(default=15, ge=1, le=300)
+    scale_down_seconds: int = Field(default=300, ge=0, le=3600)
+
+    @model_validator(mode="after")
+    def _range_is_one(self) -> Self:
+        if self.max_replicas < max(1, self.min_replicas):
+            raise ValueError("max_replicas is below min_replicas")
+        return self
 
 
 class Spot(Strict):

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 from vllm_sandbox.errors import SandboxError
 from vllm_sandbox.images.registry import (
@@ -91,6 +95,8 @@ def _register_known() -> None:
             programs={**SHELL, "prometheus": _prometheus, "promtool": binary("promtool")},
         )
     )
+    for name, command, program in (("keda", "/keda", _keda_operator), ("keda-metrics-apiserver", "/keda-adapter", _keda_adapter)):
+        register(Image(f"ghcr.io/kedacore/{name}", entrypoint=(command,), programs={command: program}, user=1000))
 
 
 def _this_python(args: list[str], _context: Context) -> list[str]:
@@ -98,8 +104,42 @@ def _this_python(args: list[str], _context: Context) -> list[str]:
 
 
 def _prometheus(args: list[str], context: Context) -> list[str]:
-    """Prometheus on the pod's address instead of every address."""
+    """Prometheus on the pod's address instead of every address, and with the pod's kubeconfig.
+
+    Inside a cluster it finds the API server by fixed paths, which a process on this machine doesn't have.
+    """
     listen = next((a.partition("=")[2] for a in args if a.startswith("--web.listen-address=")), ":9090")
     port = listen.rpartition(":")[2]
-    kept = [a for a in args if not a.startswith("--web.listen-address=")]
-    return [str(context.binary("prometheus")), f"--web.listen-address={context.pod_ip}:{port}", *kept]
+    kept = [a for a in args if not a.startswith(("--web.listen-address=", "--config.file="))]
+    named = next((a.partition("=")[2] for a in args if a.startswith("--config.file=")), "/etc/prometheus/prometheus.yml")
+    file = Path(context.env["TMPDIR"]) / "prometheus.yml"
+    file.write_text(yaml.safe_dump(_with_kubeconfig(yaml.safe_load(Path(named).read_text()), context.env)))
+    listen = f"--web.listen-address={context.pod_ip}:{port}"
+    return [str(context.binary("prometheus")), f"--config.file={file}", listen, *kept]
+
+
+def _with_kubeconfig(config: Any, env: Mapping[str, str]) -> Any:
+    for job in config.get("scrape_configs", []):
+        for discovery in job.get("kubernetes_sd_configs", []):
+            discovery.setdefault("kubeconfig_file", env.get("KUBECONFIG", ""))
+    return config
+
+
+def _keda_operator(args: list[str], context: Context) -> list[str]:
+    """KEDA's operator, on the pod's address."""
+    ports = {"metrics": 8080, "health-probe": 8081, "metrics-service": 9666}
+    listen = [f"--{name}-bind-address={context.pod_ip}:{port}" for name, port in ports.items()]
+    return [str(context.binary("keda-operator")), *args, *listen]
+
+
+def _keda_adapter(args: list[str], context: Context) -> list[str]:
+    """KEDA's metrics API server, on the pod's address.
+
+    It reaches the operator by gRPC through the sandbox's proxy, so the name in the certificate is given to it.
+    """
+    namespace = context.env["POD_NAMESPACE"]
+    kubeconfig = context.env["KUBECONFIG"]
+    more = [f"--{name}-kubeconfig={kubeconfig}" for name in ("lister", "authentication", "authorization")]
+    authority = f"--metrics-service-grpc-authority=keda-operator.{namespace}.svc.cluster.local"
+    bind = f"--bind-address={context.pod_ip}"
+    return [str(context.binary("keda-adapter")), *args, *more, authority, bind]
