@@ -15,6 +15,7 @@ FLAGS_WITH_FIELDS = {
     "--max-model-len": "max_model_len",
     "--max-num-seqs": "max_num_seqs",
     "--max-num-batched-tokens": "max_num_batched_tokens",
+    "--max-num-queued-reqs": "max_num_queued_reqs",
     "--tensor-parallel-size": "tensor_parallel_size",
     "-tp": "tensor_parallel_size",
     "--pipeline-parallel-size": "pipeline_parallel_size",
@@ -72,6 +73,7 @@ class Model(Strict):
     """One model and how vLLM serves it. Lengths count tokens; ``gpu_memory_utilization`` is a share of a GPU.
 
     ``max_num_seqs`` and ``max_num_batched_tokens`` null leave the choice to vLLM, which depends on the GPU.
+    ``max_num_queued_reqs`` is the admission limit, over running and waiting requests; null: four full batches.
     ``longest_output_tokens`` and ``slowest_tokens_per_second`` say how long one answer may take at
     worst; a server that is told to stop waits that long.
     """
@@ -87,6 +89,7 @@ class Model(Strict):
     max_model_len: int = Field(ge=16)
     max_num_seqs: Positive | None = None
     max_num_batched_tokens: Positive | None = None
+    max_num_queued_reqs: Positive | None = None
     tensor_parallel_size: int = Field(default=1, ge=1, le=64)
     pipeline_parallel_size: int = Field(default=1, ge=1, le=64)
     gpu_memory_utilization: float = Field(default=0.92, gt=0, le=1)

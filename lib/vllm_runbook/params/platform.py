@@ -165,7 +165,7 @@ class Autoscaling(Strict):
     repo: str = "https://kedacore.github.io/charts"
     policy: Literal["queue", "concurrency"] = "concurrency"
     queue_per_replica: Positive = 5
-    concurrency_per_replica: Positive = 32
+    concurrency_per_replica: Positive = 16
     min_replicas: int = Field(default=1, ge=0, le=100)
     max_replicas: Positive = 10
     polling_seconds: int = Field(default=15, ge=1, le=300)
@@ -176,6 +176,18 @@ class Autoscaling(Strict):
         if self.max_replicas < max(1, self.min_replicas):
             raise ValueError("max_replicas is below min_replicas")
         return self
+
+
+class Rehearsal(Strict):
+    """What may be put on this cluster to rehearse with; on a cluster that serves somebody the answer is no.
+
+    ``load``: load generators, which keep GPUs busy; ``outage``: the usual guide's deployment beside ours, driven
+    until it breaks; ``crowd``: nodes and pods played by KWOK, thousands of them.
+    """
+
+    load: bool = False
+    outage: bool = False
+    crowd: bool = False
 
 
 class Spot(Strict):
@@ -199,7 +211,12 @@ class Spot(Strict):
 
 
 class Platform(Strict):
-    """One cluster. ``time_scale`` is 1 everywhere but in a sandbox, where long durations are divided by it."""
+    """One cluster.
+
+    ``request_memory_mib`` is the host memory that a server holds for one request, running or waiting: it grows with
+    prompts (images above all), so measure yours. ``time_scale`` is 1 everywhere but in a sandbox, where long
+    durations are divided by it.
+    """
 
     name: Name
     title: str = Field(min_length=1)
@@ -215,6 +232,8 @@ class Platform(Strict):
     autoscaling: Autoscaling
     registry_mirror: str | None = Field(default=None, pattern=r"^[^\s/]+(/[^\s/]+)*$")
     spot: Spot | None = None
+    rehearsal: Rehearsal = Rehearsal()
+    request_memory_mib: float = Field(default=2, gt=0)
     time_scale: float = Field(default=1, ge=1)
 
     def image(self, reference: str) -> str:

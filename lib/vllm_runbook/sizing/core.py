@@ -77,7 +77,7 @@ def _assess(params: Params) -> Sizing:
         kv=cache,
         max_num_seqs=seqs,
         max_num_batched_tokens=tokens,
-        host=host_resources(params.model),
+        host=host_resources(params),
         storage=at_rest,
         startup=startup(params),
         shutdown=shutdown(params.model),

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..params import Model
+from ..params import Model, Params
+from .gpu import scheduler_limits
 
 #: API server and engine core: Python, PyTorch, tokenizer, CUDA's host side. Estimate: 1.5 to 2 GiB resident each.
 BASE_GIB = 4.0
 #: One worker process per GPU: CUDA context, pinned staging buffers, NCCL. Estimate.
 WORKER_GIB = 2.5
-#: Requests that wait: token ids and text, some 100 KB for 1,000 tokens. The queue is unbounded unless
-#: ``--max-num-queued-reqs`` bounds it, so this is room for some 20,000, not a guarantee.
-QUEUE_GIB = 2.0
+#: Admission limit in full batches: one that runs, three that wait.
+QUEUED_BATCHES = 4
 SAFETY = 1.2
 
 
@@ -22,12 +22,14 @@ class HostResources:
     """Requests of the container, equal to its limits (QoS Guaranteed).
 
     Attributes:
+        max_num_queued_reqs: the admission limit that ``memory_gib`` is made for.
         shm_gib: size of the memory-backed /dev/shm; what is used of it counts against ``memory_gib``.
     """
 
     cpu: int
     memory_gib: int
     shm_gib: int
+    max_num_queued_reqs: int
 
 
 def cpu(model: Model) -> int:
@@ -48,18 +50,30 @@ def shm_gib(model: Model) -> int:
     return 1 if model.gpus == 1 else max(2, model.gpus)
 
 
-def memory_gib(model: Model) -> int:
-    """Host memory in GiB: base + workers + /dev/shm + queue, x 1.2, rounded up to an even number.
+def max_num_queued_reqs(params: Params) -> int:
+    """Value for ``--max-num-queued-reqs``: requests, running and waiting, that the server takes in.
+
+    Without it the queue grows until the kernel ends the container. With it the server refuses instead (503), and
+    the memory that it needs is known.
+    """
+    return params.model.max_num_queued_reqs or QUEUED_BATCHES * scheduler_limits(params.model, params.platform)[0]
+
+
+def memory_gib(params: Params) -> int:
+    """Host memory in GiB: base + workers + /dev/shm + admitted requests, x 1.2, rounded up to an even number.
 
     The weights are *not* in it. safetensors files are memory-mapped and copied to the GPU; their
     pages are page cache, which the kernel counts for the container but takes back before it kills
     anything (cgroup v2: ``file`` is reclaimable, ``anon`` isn't). A request of "140Gi for the weights"
     only keeps other pods off the node.
     """
-    needed = BASE_GIB + WORKER_GIB * model.gpus + shm_gib(model) + QUEUE_GIB
+    model = params.model
+    queue = max_num_queued_reqs(params) * params.platform.request_memory_mib / 1024
+    needed = BASE_GIB + WORKER_GIB * model.gpus + shm_gib(model) + queue
     return 2 * math.ceil(needed * SAFETY / 2)
 
 
-def host_resources(model: Model) -> HostResources:
-    """CPU, memory and /dev/shm of one replica."""
-    return HostResources(cpu(model), memory_gib(model), shm_gib(model))
+def host_resources(params: Params) -> HostResources:
+    """CPU, memory, /dev/shm and admission limit of one replica."""
+    model = params.model
+    return HostResources(cpu(model), memory_gib(params), shm_gib(model), max_num_queued_reqs(params))

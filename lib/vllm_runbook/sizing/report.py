@@ -47,7 +47,8 @@ def _pod_rows(sizing: Sizing) -> list[tuple[str, str, str]]:
     drain = f"{end.prestop_seconds} s preStop + {end.shutdown_timeout_seconds} s drain + margin"
     return [
         ("CPU", str(host.cpu), "2 per process: API server, engine, one worker per GPU"),
-        ("host memory", f"{host.memory_gib}Gi", "processes, /dev/shm and queue; not the weights"),
+        ("admission limit", f"{host.max_num_queued_reqs} requests", "max_num_queued_reqs, or four full batches"),
+        ("host memory", f"{host.memory_gib}Gi", "processes, /dev/shm, admitted requests; not the weights"),
         ("/dev/shm", f"{host.shm_gib}Gi", "exchange between the GPUs' workers"),
         ("weight files", _gib(rest.files_bytes), "on the hub"),
         ("claim", rest.claim, "files x 1.2 + 1 GiB, or storage.size"),

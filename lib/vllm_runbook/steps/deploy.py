@@ -98,6 +98,7 @@ def arguments(params: Params, sizing: Sizing) -> list[str]:
         f"--max-model-len={model.max_model_len}",
         f"--gpu-memory-utilization={model.gpu_memory_utilization:g}",
         f"--tensor-parallel-size={model.tensor_parallel_size}",
+        f"--max-num-queued-reqs={sizing.host.max_num_queued_reqs}",
         f"--shutdown-timeout={sizing.shutdown.shutdown_timeout_seconds}",
     ]
     if model.pipeline_parallel_size > 1:

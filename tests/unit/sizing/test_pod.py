@@ -15,8 +15,8 @@ def size(model: str, platform: Any = "sandbox", **overrides: Any) -> sizing.Sizi
 
 
 def test_host_memory_does_not_follow_the_weights() -> None:
-    small = size("tiny", tensor_parallel_size=1)
-    large = size("llama-3.1-70b-instruct", tensor_parallel_size=1)
+    small = size("tiny", "eks", tensor_parallel_size=1, max_num_seqs=256)
+    large = size("llama-3.1-70b-instruct", "eks", tensor_parallel_size=1, max_num_seqs=256)
     assert small.host == large.host
     assert large.host.memory_gib < 20
 
@@ -27,6 +27,12 @@ def test_host_resources_grow_with_the_gpus() -> None:
     assert four.memory_gib > one.memory_gib
     assert (one.shm_gib, four.shm_gib) == (1, 4)
     assert four.memory_gib > four.shm_gib  # /dev/shm counts against the limit
+
+
+def test_host_memory_holds_every_admitted_request() -> None:
+    few, many = (size("qwen3-8b", max_num_queued_reqs=count).host for count in (256, 1024))
+    assert many.memory_gib - few.memory_gib >= (1024 - 256) * 24 / 1024
+    assert size("qwen3-8b").host.max_num_queued_reqs == 4 * 256
 
 
 @pytest.mark.parametrize("platform", ["sandbox", "k3s", "eks", "gke", "aks"])
