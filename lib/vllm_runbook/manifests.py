@@ -35,9 +35,14 @@ def find(name: str) -> Path:
     raise RunbookError(f"There is no manifest {name}", why=f"looked in {', '.join(map(str, roots))}")
 
 
+def manifests(name: str) -> list[Object]:
+    """All objects of a manifest file, as they stand."""
+    return load(find(name))
+
+
 def manifest(name: str, namespace: str, fields: Mapping[str, Any] | None = None) -> Object:
     """The (one) object of a manifest file, for a namespace, with some fields set (see cluster.changed)."""
-    (item,) = load(find(name))
+    (item,) = manifests(name)
     if item["metadata"].get("namespace"):
         item = changed(item, {"metadata.namespace": namespace})
     elif item["kind"] == "Namespace":

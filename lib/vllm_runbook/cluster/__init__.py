@@ -3,7 +3,7 @@
 from .access import Rule, refused, rules
 from .client import MANAGER, ApiError, Cluster
 from .connect import connect
-from .objects import Object, Ref, changed, get_in, in_order, load, ref_of
+from .objects import API_VERSIONS, Object, Ref, changed, get_in, in_order, load, ref_of
 from .ownership import Conflict, created, is_ours, release
 from .planning import Applied, Change, Plan, apply, delete, plan, wait_gone
 from .proxy import ServiceProxy
@@ -11,6 +11,7 @@ from .stream import Seen, Selection, watching
 from .waiting import Hopeless, State, TimedOut, condition, is_true, wait
 
 __all__ = [
+    "API_VERSIONS",
     "MANAGER",
     "ApiError",
     "Applied",

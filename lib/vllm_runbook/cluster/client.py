@@ -45,10 +45,15 @@ class ApiError(RunbookError):
 
 
 class Cluster:
-    """A connection. ``context`` is how people call it, ``server`` its address."""
+    """A connection.
 
-    def __init__(self, api: client.ApiClient, context: str) -> None:
-        self.context = context
+    Attributes:
+        context: how people call it; kubeconfig: the file that has it, None for the cluster that we run in.
+        server: its address.
+    """
+
+    def __init__(self, api: client.ApiClient, context: str, kubeconfig: Path | None = None) -> None:
+        self.context, self.kubeconfig = context, kubeconfig
         self.server: str = api.configuration.host
         self._api = api
         # Discovery is cached in a file; the default is shared by name in /tmp and outlives clusters.

@@ -38,11 +38,11 @@ def connect(platform: Platform) -> Cluster:
     """
     wanted = platform.kubernetes
     if wanted.context is None:
-        settings, name = _in_cluster(), "the cluster that this runs in"
+        settings, name, file = _in_cluster(), "the cluster that this runs in", None
     else:
         file = _find(wanted.context, wanted.kubeconfig)
         settings, name = _from_file(file, wanted.context), wanted.context
-    cluster = Cluster(client.ApiClient(settings), name)
+    cluster = Cluster(client.ApiClient(settings), name, file)
     _try(cluster)
     return cluster
 

@@ -92,6 +92,10 @@ class Events:
         """Add the log of a running container; its lines come as LINE events."""
         self._start(lambda: self._read_log(namespace, pod, container))
 
+    def wake(self) -> None:
+        """Let whoever waits judge again: something that no watch shows has changed."""
+        self._put("LINE", None)
+
     def close(self) -> None:
         """End all connections."""
         self._stop.set()

@@ -178,6 +178,23 @@ class Autoscaling(Strict):
         return self
 
 
+class Rollout(Strict):
+    """How a new version replaces the old one.
+
+    ``max_surge`` pods more than wanted for a while, each with GPUs of its own; where none are spare: 0, and
+    ``max_unavailable`` 1 pod less instead.
+    """
+
+    max_surge: int = Field(default=1, ge=0)
+    max_unavailable: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _something_moves(self) -> Self:
+        if not self.max_surge and not self.max_unavailable:
+            raise ValueError("max_surge and max_unavailable can't both be 0: nothing could ever be replaced")
+        return self
+
+
 class Rehearsal(Strict):
     """What may be put on this cluster to rehearse with; on a cluster that serves somebody the answer is no.
 
@@ -232,9 +249,15 @@ class Platform(Strict):
     autoscaling: Autoscaling
     registry_mirror: str | None = Field(default=None, pattern=r"^[^\s/]+(/[^\s/]+)*$")
     spot: Spot | None = None
+    rollout: Rollout = Rollout()
     rehearsal: Rehearsal = Rehearsal()
     request_memory_mib: float = Field(default=2, gt=0)
     time_scale: float = Field(default=1, ge=1)
+
+    @property
+    def naive_namespace(self) -> str:
+        """Where the usual guide's deployment is rehearsed, apart from ours."""
+        return f"{self.namespace}-naive"
 
     def image(self, reference: str) -> str:
         """An image reference as this platform pulls it: through ``registry_mirror`` if there is one."""

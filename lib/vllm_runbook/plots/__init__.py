@@ -5,6 +5,7 @@ from .memory import memory_figure
 from .nodes import NodeGpus, gpu_usage, nodes_figure, waiting_gpus
 from .prefetch import PrefetchProgress
 from .recorder import Recorder
+from .story import Story, story_figure
 from .theme import alt_text, figure
 from .timeline import PodTimeline, Span, phase_of
 
@@ -14,6 +15,7 @@ __all__ = [
     "PrefetchProgress",
     "Recorder",
     "Span",
+    "Story",
     "View",
     "alt_text",
     "figure",
@@ -25,5 +27,6 @@ __all__ = [
     "nodes_figure",
     "phase_of",
     "show",
+    "story_figure",
     "waiting_gpus",
 ]

@@ -68,7 +68,9 @@ def deployment(params: Params, sizing: Sizing) -> Object:
     resources = {"cpu": str(host.cpu), "memory": f"{host.memory_gib}Gi", platform.gpu.resource: str(model.gpus)}
     label = platform.gpu.node_label
     affinity = f"{pod}.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]"
+    strategy = {"maxSurge": platform.rollout.max_surge, "maxUnavailable": platform.rollout.max_unavailable}
     fields: dict[str, Any] = {
+        "spec.strategy.rollingUpdate": strategy,
         "spec.progressDeadlineSeconds": _BEFORE_START + start.period_seconds * start.failure_threshold,
         f"{affinity}.matchExpressions": [{"key": label.key, "operator": "In", "values": [label.value]}],
         f"{pod}.tolerations": [toleration.manifest() for toleration in platform.gpu.tolerations],
@@ -82,6 +84,9 @@ def deployment(params: Params, sizing: Sizing) -> Object:
         f"{container}.startupProbe.failureThreshold": start.failure_threshold,
         f"{container}.lifecycle.preStop.sleep.seconds": end.prestop_seconds,
     }
+    if platform.metrics.discovery == "annotations":
+        scrape = {"prometheus.io/scrape": "true", "prometheus.io/port": str(PORT), "prometheus.io/path": "/metrics"}
+        fields["spec.template.metadata.annotations"] = scrape
     item = manifest("vllm/deployment.yaml", platform.namespace, fields)
     timeout = {"name": "VLLM_ENGINE_READY_TIMEOUT_S", "value": str(start.engine_ready_timeout_seconds)}
     item["spec"]["template"]["spec"]["containers"][0]["env"].append(timeout)
@@ -121,6 +126,16 @@ def _weights_volume(params: Params) -> Object:
     return {"name": "weights", "persistentVolumeClaim": {"claimName": weights.CLAIM, "readOnly": True}}
 
 
+def selections(book: Notebook) -> list[Selection]:
+    """What a rollout of ours consists of: Deployment, ReplicaSets and pods."""
+    namespace = book.namespace
+    return [
+        Selection.of(Ref("Deployment", DEPLOYMENT, namespace)),
+        Selection("ReplicaSet", namespace, labels=PODS),
+        Selection("Pod", namespace, labels=PODS),
+    ]
+
+
 def wait_available(book: Notebook, timeline: PodTimeline) -> None:
     """Watch the rollout until every replica is ready; note the checks.
 
@@ -128,37 +143,31 @@ def wait_available(book: Notebook, timeline: PodTimeline) -> None:
         Hopeless: a pod can't start: its events and last log lines say why.
         TimedOut: the rollout's own deadline passed.
     """
-    namespace = book.namespace
-    target = Ref("Deployment", DEPLOYMENT, namespace)
-    selections = [
-        Selection.of(target),
-        Selection("ReplicaSet", namespace, labels=PODS),
-        Selection("Pod", namespace, labels=PODS),
-    ]
+    target = Ref("Deployment", DEPLOYMENT, book.namespace)
 
     def record(event: Seen, _events: Events) -> None:
         if event.object["kind"] == "Pod":
             timeline.record(event.at, event.object, deleted=event.type == "DELETED")
 
     def reached(state: State) -> bool:
-        for pod in _new_pods(state):
+        for pod in new_pods(state):
             if _can_not_start(pod):
                 why = explaining.why(book.cluster, [pod])
                 hint = "Change what is named above and run this notebook again."
                 raise Hopeless(f"{target} can't start its server", why=why, next_step=hint)
-        return _rolled_out(state.only("Deployment"))
+        return rolled_out(state.only("Deployment"))
 
     seconds = book.sizing.startup.period_seconds * book.sizing.startup.failure_threshold + _BEFORE_START
     state = k8s.wait(
         book.cluster,
         f"{target} is available",
-        selections,
+        selections(book),
         reached,
         seconds=seconds,
         on_event=record,
         explain=lambda state: explaining.why(book.cluster, state.all("Pod"), target),
     )
-    pods = _new_pods(state)
+    pods = new_pods(state)
     nodes = {pod["spec"].get("nodeName", "") for pod in pods}
     ready = {node["metadata"]["name"] for node in gpu_nodes.ready_nodes(book)}
     book.check("every replica is ready", True)
@@ -170,7 +179,7 @@ def wait_available(book: Notebook, timeline: PodTimeline) -> None:
         book.figure("start_seconds", seconds_to_ready)
 
 
-def _rolled_out(item: Object | None) -> bool:
+def rolled_out(item: Object | None) -> bool:
     """As `kubectl rollout status` judges it."""
     if item is None:
         return False
@@ -186,7 +195,7 @@ def _rolled_out(item: Object | None) -> bool:
 _REVISION = "metadata.annotations[deployment.kubernetes.io/revision]"
 
 
-def _new_pods(state: State) -> list[Object]:
+def new_pods(state: State) -> list[Object]:
     """Pods of the newest ReplicaSet: those before it may be failing for reasons that are being mended."""
     item = state.only("Deployment")
     if item is None or k8s.get_in(item, "status.observedGeneration", 0) < item["metadata"]["generation"]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-
 import plotly.graph_objects as go
-import yaml
 
 from .. import cluster as k8s
+from ..charts import Chart, render
 from ..cluster import Object, Plan, Ref, Selection, State
 from ..cluster import explain as explaining
 from ..errors import RunbookError
@@ -69,25 +66,9 @@ def _from_manifest(book: Notebook) -> Object:
 def _from_chart(book: Notebook) -> list[Object]:
     """The chart, rendered by helm and applied by us: previewed and undone like everything else."""
     settings = book.params.platform.device_plugin
-    helm = shutil.which("helm")
-    if helm is None:
-        raise RunbookError(
-            "device_plugin.mode is helm, and there is no helm",
-            next_step="Install helm, or use our own manifest: -p device_plugin.mode=manifest",
-        )
-    chart = settings.chart.rpartition("/")[2]
-    command = [helm, "template", NAME, chart, "--repo", settings.repo, "--version", settings.version]
-    command += ["--namespace", settings.namespace]
-    if settings.runtime_class:
-        command += ["--set", f"runtimeClassName={settings.runtime_class}"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RunbookError(
-            f"helm can't render {chart} {settings.version} from {settings.repo}",
-            why=done.stderr.strip(),
-            next_step="Is the repository reachable? Without it: -p device_plugin.mode=manifest",
-        )
-    return [item for item in yaml.safe_load_all(done.stdout) if item]
+    values = {"runtimeClassName": settings.runtime_class} if settings.runtime_class else {}
+    chart = Chart(settings.repo, settings.chart.rpartition("/")[2], settings.version, NAME, settings.namespace)
+    return render(chart, values, instead="device_plugin.mode=manifest")
 
 
 class NodesSeen(Recorder):

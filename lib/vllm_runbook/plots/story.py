@@ -1,0 +1,146 @@
+"""What happened under load: rate, queue, replicas and losses on one time axis, for one design or for two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+import plotly.graph_objects as go
+
+from . import theme
+
+#: One colour and dash per story, so that two are told apart without colours too.
+_STYLES = ((theme.VERMILION, "solid"), (theme.BLUE, "dash"), (theme.GREEN, "dot"))
+_PANELS = ("requests per second", "requests in the system", "ready replicas", "lost per second")
+_GAP = 0.05
+
+
+@dataclass(frozen=True)
+class Story:
+    """One experiment in numbers. Times are seconds since the load began.
+
+    Attributes:
+        samples: of the load generator, one per second.
+        ready: (time, ready pods) at each change.
+        waiting: (time, requests in the servers' queues), from Prometheus; may be empty.
+        marks: (time, what happened).
+    """
+
+    name: str
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    ready: list[tuple[float, int]] = field(default_factory=list)
+    waiting: list[tuple[float, float]] = field(default_factory=list)
+    marks: list[tuple[float, str]] = field(default_factory=list)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON wants it, with only what is drawn."""
+        wanted = ("second", "sent", "complete", "dropped", "rejected", "in_flight")
+        samples = [{name: sample[name] for name in wanted} for sample in self.samples]
+        return {**asdict(self), "samples": samples}
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> Self:
+        """The other way."""
+        pairs = {name: [tuple(pair) for pair in plain[name]] for name in ("ready", "waiting", "marks")}
+        return cls(name=plain["name"], samples=plain["samples"], **pairs)
+
+    def total(self, name: str) -> int:
+        return sum(int(sample[name]) for sample in self.samples)
+
+    @property
+    def end(self) -> float:
+        """Seconds that are drawn."""
+        return max([10.0, *(float(sample["second"]) + 1 for sample in self.samples)])
+
+
+def story_figure(stories: Sequence[Story], title: str) -> go.Figure:
+    """Four panels over one time axis; where there are two stories, both are in each."""
+    traces: list[Any] = []
+    for story, (colour, dash) in zip(stories, _STYLES, strict=False):
+        traces += _traces(story, colour, dash, several=len(stories) > 1)
+    end = max(story.end for story in stories)
+    layout: dict[str, Any] = {"height": 760, "barmode": "group", "hovermode": "x unified"}
+    height = (1 - _GAP * (len(_PANELS) - 1)) / len(_PANELS)
+    for index, name in enumerate(_PANELS):
+        top = 1 - index * (height + _GAP)
+        suffix = "" if index == 0 else str(index + 1)
+        layout[f"yaxis{suffix}"] = {
+            "domain": [max(0.0, top - height), top],
+            "title": {"text": name.replace(" per second", "<br>per second").replace(" in the", "<br>in the")},
+            "rangemode": "tozero",
+        }
+    last = f"y{len(_PANELS)}"
+    layout["xaxis"] = {"title": {"text": "time since the load began (s)"}, "range": [-1, end], "anchor": last}
+    layout["shapes"], layout["annotations"] = _marks(stories, end)
+    return theme.figure(title, "", "", _words(stories, title), traces, **layout)
+
+
+def _traces(story: Story, colour: str, dash: str, *, several: bool) -> list[Any]:
+    seconds = [sample["second"] for sample in story.samples]
+    prefix = f"{story.name}: " if several else ""
+
+    def line(name: str, panel: int, x: Sequence[float], y: Sequence[float], **style: Any) -> go.Scatter:
+        shown = {"color": colour, "dash": dash, **style.pop("line", {})}
+        axis = "y" if panel == 1 else f"y{panel}"
+        return go.Scatter(name=prefix + name, x=list(x), y=list(y), yaxis=axis, mode="lines", line=shown, **style)
+
+    def of(name: str) -> list[int]:
+        return [sample[name] for sample in story.samples]
+
+    steps = _steps(story.ready, story.end)
+    found = [
+        line("sent", 1, seconds, of("sent"), line={"width": 1, "dash": "dot"}),
+        line("complete", 1, seconds, of("complete")),
+        line("in flight", 2, seconds, of("in_flight")),
+        line("ready", 3, [at for at, _ in steps], [count for _, count in steps], line={"shape": "hv"}),
+    ]
+    if story.waiting:
+        times = [at for at, _ in story.waiting]
+        found.append(line("waiting", 2, times, [value for _, value in story.waiting], line={"width": 1, "dash": "dot"}))
+    for name, pattern in (("dropped", ""), ("rejected", "/")):
+        marker = {"color": colour, "pattern": {"shape": pattern, "solidity": 0.4}}
+        bar = go.Bar(name=prefix + name, x=seconds, y=of(name), yaxis=f"y{len(_PANELS)}", marker=marker)
+        if several or story.total(name) or name == "dropped":
+            found.append(bar)
+    return found
+
+
+def _steps(changes: Sequence[tuple[float, int]], end: float) -> list[tuple[float, int]]:
+    """A step line from the beginning of the axis to its end."""
+    before = [count for at, count in changes if at <= 0]
+    inside = [(at, count) for at, count in changes if 0 < at <= end]
+    start = [(0.0, before[-1])] if before else []
+    steps = [*start, *inside]
+    return [*steps, (end, steps[-1][1])] if steps else []
+
+
+def _marks(stories: Sequence[Story], end: float) -> tuple[list[Any], list[Any]]:
+    """A line through all panels for each thing that happened, with its words on top."""
+    shapes, words = [], []
+    for story, (colour, _) in zip(stories, _STYLES, strict=False):
+        seen: set[str] = set()
+        for at, text in story.marks:
+            if not 0 <= at <= end:
+                continue
+            place = {"x0": at, "x1": at, "xref": "x", "yref": "paper", "y0": 0, "y1": 1}
+            shapes.append({"type": "line", **place, "line": {"color": colour, "width": 1, "dash": "dashdot"}})
+            if text not in seen:  # the same thing many times is said once
+                seen.add(text)
+                here = {"x": at, "y": 1, "xref": "x", "yref": "paper", "xanchor": "left", "yanchor": "top"}
+                words.append({**here, "text": text, "showarrow": False, "font": {"size": 11, "color": colour}})
+    return shapes, words
+
+
+def _words(stories: Sequence[Story], title: str) -> str:
+    parts = []
+    for story in stories:
+        ready = [count for _, count in story.ready] or [0]
+        counts = ", ".join(f"{story.total(name)} {name}" for name in ("sent", "complete", "dropped", "rejected"))
+        peak = max([sample["in_flight"] for sample in story.samples] or [0])
+        happened = ", ".join(dict.fromkeys(text for _, text in story.marks))
+        tail = f"; {happened}" if happened else ""
+        parts.append(
+            f"{story.name}: {counts}; at most {peak} in the system; {min(ready)} to {max(ready)} ready replicas{tail}"
+        )
+    return f"{title}. " + ". ".join(parts) + "."

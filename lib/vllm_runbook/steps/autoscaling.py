@@ -1,0 +1,229 @@
+"""The autoscaler: a ScaledObject whose query is proven before it is trusted, and what it owns."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from .. import cluster as k8s
+from ..cluster import Object, Plan, Ref, Selection, State
+from ..cluster import explain as explaining
+from ..cluster.quantity import parse
+from ..errors import RunbookError
+from ..manifests import manifest
+from ..notebook import Notebook
+from ..params import Params
+from ..tables import Table
+from . import deploy, keda, observability
+
+NAME = "vllm-inference"
+HPA = f"keda-hpa-{NAME}"
+POLICIES = ("queue", "concurrency")
+PAUSED = "autoscaling.keda.sh/paused-replicas"
+_PAUSE_MANAGER = "vllm-runbook-pause"
+_READY_SECONDS = 180
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What is counted, and how much of it one replica may have.
+
+    Attributes:
+        query: PromQL with exactly one series; threshold: its value per replica (AverageValue target).
+    """
+
+    name: str
+    query: str
+    threshold: int
+    min_replicas: int
+    max_replicas: int
+
+    def wanted(self, value: float, current: int = 1) -> int:
+        """Replicas that the HPA wants for a value of the query.
+
+        ceil(value / threshold), bounded; within 10 % of the target it leaves things as they are (the controller
+        manager's --horizontal-pod-autoscaler-tolerance).
+        """
+        if current and abs(value / (self.threshold * current) - 1) <= 0.1:
+            return current
+        return min(max(math.ceil(value / self.threshold), self.min_replicas), self.max_replicas)
+
+
+def policy(params: Params, name: str = "") -> Policy:
+    """A policy of the platform's parameters: ``queue`` or ``concurrency``, by default the one that is set."""
+    settings, namespace = params.platform.autoscaling, params.platform.namespace
+    name = name or settings.policy
+    waiting = f'sum(vllm:num_requests_waiting{{namespace="{namespace}"}})'
+    running = f'sum(vllm:num_requests_running{{namespace="{namespace}"}})'
+    query, threshold = {
+        "queue": (waiting, settings.queue_per_replica),
+        "concurrency": (f"{running} + {waiting}", settings.concurrency_per_replica),
+    }[name]
+    if settings.min_replicas == 0:  # without a server there is no series, and that is no error then
+        query = f"({query}) or vector(0)"
+    return Policy(name, query, threshold, settings.min_replicas, settings.max_replicas)
+
+
+def require(book: Notebook) -> None:
+    """Check what must hold before: a server runs, Prometheus answers, KEDA is there.
+
+    Raises:
+        RunbookError: naming what doesn't hold and which notebook sees to it.
+    """
+    if book.cluster.find(Ref("Deployment", deploy.DEPLOYMENT, book.namespace)) is None:
+        raise RunbookError("There is nothing to scale", next_step="Run notebook 04 (deploy vLLM) first.")
+    observability.prometheus(book).query("vector(1)")
+
+
+def scaled_object(book: Notebook, name: str = "") -> Object:
+    """The ScaledObject of a policy."""
+    chosen, settings = policy(book.params, name), book.params.platform.autoscaling
+    trigger = "spec.triggers[0].metadata"
+    fields: dict[str, Any] = {
+        "spec.minReplicaCount": chosen.min_replicas,
+        "spec.maxReplicaCount": chosen.max_replicas,
+        "spec.pollingInterval": settings.polling_seconds,
+        "spec.cooldownPeriod": settings.scale_down_seconds,
+        "spec.fallback.replicas": max(1, chosen.min_replicas),
+        "spec.advanced.horizontalPodAutoscalerConfig.behavior.scaleDown.stabilizationWindowSeconds": (
+            settings.scale_down_seconds
+        ),
+        f"{trigger}.serverAddress": book.params.platform.metrics.server_address,
+        f"{trigger}.query": chosen.query,
+        f"{trigger}.threshold": str(chosen.threshold),
+    }
+    return manifest("autoscaling/scaledobject.yaml", book.namespace, fields)
+
+
+def plan(book: Notebook, name: str = "") -> Plan:
+    """The ScaledObject; the API server checks it against KEDA's schema."""
+    return book.plan([scaled_object(book, name)])
+
+
+def wait_ready(book: Notebook) -> None:
+    """Watch until KEDA accepts the ScaledObject and the HPA reads the metric; notes the checks.
+
+    Raises:
+        TimedOut: with KEDA's and the HPA's words.
+    """
+    target, hpa = Ref("ScaledObject", NAME, book.namespace), Ref("HorizontalPodAutoscaler", HPA, book.namespace)
+
+    def reached(state: State) -> bool:
+        item = state.only("ScaledObject")
+        if k8s.is_true(item, "Paused"):
+            return k8s.is_true(item, "Ready")
+        return k8s.is_true(item, "Ready") and k8s.is_true(state.only("HorizontalPodAutoscaler"), "ScalingActive")
+
+    def explain(state: State) -> str:
+        said = [
+            f"{ref} {each['type']}: {each.get('reason', '')} {each.get('message', '')}".rstrip()
+            for ref in (target, hpa)
+            for each in k8s.get_in(state.only(ref.kind) or {}, "status.conditions", ())
+        ]
+        return "\n".join([*said, *explaining.events_of(book.cluster, target, limit=4)])
+
+    k8s.wait(
+        book.cluster,
+        f"{target} is ready and its HPA reads the metric",
+        [Selection.of(target), Selection.of(hpa)],
+        reached,
+        seconds=_READY_SECONDS,
+        explain=explain,
+        next_step="A query that yields no series or more than one is refused; prove it in this notebook first.",
+    )
+    book.check("KEDA accepts the ScaledObject, and the HPA reads its metric", True)
+
+
+def prove(book: Notebook) -> Table:
+    """The queries of both policies against the live Prometheus: exactly one series each; notes the check."""
+    asked, rows = observability.prometheus(book), []
+    for name in POLICIES:
+        chosen = policy(book.params, name)
+        found = asked.query(chosen.query)
+        value = found[0].value if len(found) == 1 else math.nan
+        wanted = chosen.wanted(value, 0) if len(found) == 1 else "none: KEDA refuses it"
+        rows.append((name, chosen.query, len(found), value, chosen.threshold, wanted))
+    book.check("each query yields exactly one series", all(row[2] == 1 for row in rows))
+    return Table(("policy", "query", "series", "now", "per replica", "replicas wanted"), rows)
+
+
+def through_keda(book: Notebook) -> float:
+    """The metric as the HPA gets it: Prometheus → KEDA → API server; notes the check.
+
+    Raises:
+        ApiError: KEDA has no such metric, or can't ask Prometheus.
+    """
+    item = book.cluster.get(Ref("ScaledObject", NAME, book.namespace))
+    (name,) = k8s.get_in(item, "status.externalMetricNames", ["s0-prometheus"])
+    path = f"/apis/external.metrics.k8s.io/v1beta1/namespaces/{book.namespace}/{name}"
+    query = {"labelSelector": f"scaledobject.keda.sh/name={NAME}"}
+    answer = book.cluster.json("GET", path, query=query, doing=f"Asking KEDA for {name}")
+    values = [parse(each["value"]) for each in answer["items"]]
+    book.check("the metric arrives where the HPA reads it, as one value", len(values) == 1)
+    return float(values[0])
+
+
+def owners(book: Notebook) -> Table:
+    """Who owns spec.replicas; notes the check that it isn't us: two owners would fight over it."""
+    item = book.cluster.get(Ref("Deployment", deploy.DEPLOYMENT, book.namespace))
+    rows = []
+    for entry in item["metadata"].get("managedFields", ()):
+        if "f:replicas" in k8s.get_in(entry, "fieldsV1.f:spec", {}):
+            rows.append((entry["manager"], entry["operation"], entry.get("subresource", "")))
+    ours = any(row[0] == k8s.MANAGER for row in rows)
+    book.check("we don't own spec.replicas: the autoscaler does", not ours)
+    return Table(("manager of spec.replicas", "operation", "subresource"), rows or [("(nobody: the default)", "", "")])
+
+
+def pause(book: Notebook, replicas: int) -> None:
+    """Hold the Deployment at so many replicas (maintenance); watched until it has them.
+
+    Raises:
+        TimedOut: with the pods' troubles.
+    """
+    _annotate(book, {PAUSED: str(replicas)})
+    _wait_replicas(book, lambda count: count == replicas, f"{replicas} replicas")
+
+
+def resume(book: Notebook) -> None:
+    """Give the Deployment back to the autoscaler."""
+    _annotate(book, {})
+
+
+def _annotate(book: Notebook, annotations: dict[str, str]) -> None:
+    """By a field manager of its own: applying the ScaledObject again must not end a pause."""
+    meta: Object = {"name": NAME, "namespace": book.namespace, "annotations": annotations}
+    item = {"apiVersion": k8s.API_VERSIONS["ScaledObject"], "kind": "ScaledObject", "metadata": meta}
+    book.cluster.apply(item, manager=_PAUSE_MANAGER, force=True)
+
+
+def _wait_replicas(book: Notebook, wanted: Any, words: str) -> None:
+    target = Ref("Deployment", deploy.DEPLOYMENT, book.namespace)
+    pods = Selection("Pod", book.namespace, labels=deploy.PODS)
+
+    def reached(state: State) -> bool:
+        item = state.only("Deployment") or {}
+        status = item.get("status", {})
+        settled = len(state.all("Pod")) == status.get("readyReplicas", 0) == item.get("spec", {}).get("replicas", -1)
+        return bool(settled and wanted(status.get("readyReplicas", 0)))
+
+    k8s.wait(
+        book.cluster,
+        f"{target} has {words}, and the others are gone",
+        [Selection.of(target), pods],
+        reached,
+        seconds=300 + book.sizing.startup.load_seconds + book.sizing.shutdown.grace_period_seconds,
+        explain=lambda state: explaining.why(book.cluster, state.all("Pod"), target),
+    )
+
+
+def require_autoscaler(book: Notebook) -> None:
+    """Check that notebook 06 was here.
+
+    Raises:
+        RunbookError: there is no ScaledObject.
+    """
+    there = book.cluster.find(keda.CRD) and book.cluster.find(Ref("ScaledObject", NAME, book.namespace))
+    if not there:
+        raise RunbookError("There is no autoscaler yet", next_step="Run notebook 06 (autoscaling) first.")

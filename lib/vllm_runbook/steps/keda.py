@@ -1,0 +1,110 @@
+"""KEDA: installed or found, until the API server answers with its metrics."""
+
+from __future__ import annotations
+
+from .. import cluster as k8s
+from ..charts import Chart, render
+from ..cluster import Object, Plan, Ref, Selection, State
+from ..cluster import explain as explaining
+from ..errors import RunbookError
+from ..manifests import manifests
+from ..notebook import Notebook
+
+DEPLOYMENTS = ("keda-operator", "keda-metrics-apiserver")
+CRD = Ref("CustomResourceDefinition", "scaledobjects.keda.sh")
+#: Through this the HPA asks KEDA for its metrics.
+API_SERVICE = Ref("APIService", "v1beta1.external.metrics.k8s.io")
+_START_SECONDS = 900
+
+
+def plan(book: Notebook) -> Plan:
+    """KEDA's objects; none where one is installed already.
+
+    Raises:
+        RunbookError: the parameters say that KEDA is there, and it isn't; or somebody else serves external metrics.
+    """
+    settings = book.params.platform.autoscaling
+    if settings.install == "existing":
+        if book.cluster.find(CRD) is None:
+            raise RunbookError(
+                "KEDA isn't installed",
+                why=f"{CRD} isn't there, and autoscaling.install is existing",
+                next_step="Let this notebook install it: -p autoscaling.install=helm (or manifest, without helm).",
+            )
+        return book.plan([])
+    _require_alone(book)
+    if settings.install == "helm":
+        chart = Chart(settings.repo, "keda", settings.version, "keda", settings.namespace)
+        space: Object = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": settings.namespace}}
+        return book.plan([space, *render(chart, {}, instead="autoscaling.install=manifest")])
+    return book.plan([_placed(book, item) for item in manifests("keda/release.yaml")])
+
+
+def _require_alone(book: Notebook) -> None:
+    """There can be only one server of external metrics in a cluster.
+
+    Raises:
+        RunbookError: it is somebody else's.
+    """
+    live = book.cluster.find(API_SERVICE)
+    if live is not None and not k8s.is_ours(live):
+        service = k8s.get_in(live, "spec.service", {})
+        raise RunbookError(
+            "Something serves external metrics already",
+            why=f"{API_SERVICE} belongs to Service {service.get('namespace')}/{service.get('name')}",
+            next_step="If that is KEDA, use it: -p autoscaling.install=existing. If not, only one of them can stay.",
+        )
+
+
+def _placed(book: Notebook, item: Object) -> Object:
+    """An object of the release for another namespace, or through the platform's registry mirror."""
+    platform = book.params.platform
+    namespace = platform.autoscaling.namespace
+    if k8s.get_in(item, "metadata.namespace") == "keda":
+        item = k8s.changed(item, {"metadata.namespace": namespace})
+    if item["kind"] == "Namespace":
+        item = k8s.changed(item, {"metadata.name": namespace})
+    for subject in item.get("subjects") or ():
+        if subject.get("namespace") == "keda":
+            subject["namespace"] = namespace
+    if item["kind"] == "APIService":
+        item = k8s.changed(item, {"spec.service.namespace": namespace})
+    if item["kind"] == "Deployment":
+        (container,) = item["spec"]["template"]["spec"]["containers"]
+        container["image"] = platform.image(container["image"])
+    return item
+
+
+def wait_available(book: Notebook) -> None:
+    """Watch until operator and metrics server run and the API server reaches them; notes the checks.
+
+    Raises:
+        TimedOut: with the pods' events and last log lines, or the API server's words.
+    """
+    namespace = book.params.platform.autoscaling.namespace
+    names = [Ref("Deployment", name, namespace) for name in DEPLOYMENTS]
+
+    def running(state: State) -> bool:
+        available = {item["metadata"]["name"] for item in state.all("Deployment") if k8s.is_true(item, "Available")}
+        return available >= set(DEPLOYMENTS)
+
+    def explain(state: State) -> str:
+        found = explaining.why(book.cluster, state.all("Pod"), names[0])
+        said = k8s.condition(state.only("APIService"), "Available").get("message", "")
+        return f"{found}\n{API_SERVICE}: {said}" if said else found
+
+    k8s.wait(
+        book.cluster,
+        "KEDA runs, and the API server reaches it",
+        [Selection("Deployment", namespace), Selection("Pod", namespace), Selection.of(API_SERVICE), Selection.of(CRD)],
+        lambda state: (
+            running(state)
+            and k8s.is_true(state.only("APIService"), "Available")
+            and k8s.is_true(state.only("CustomResourceDefinition"), "Established")
+        ),
+        seconds=_START_SECONDS,
+        explain=explain,
+        next_step="An API server that can't reach the pod (firewall, network policy) shows as FailedDiscoveryCheck.",
+    )
+    book.check("KEDA's operator and metrics server run", True)
+    book.check("the API server reaches KEDA's metrics", True)

@@ -1,0 +1,197 @@
+"""Prometheus: installed or found, scraping every vLLM server, and asked before anything relies on its answers."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import yaml
+
+from .. import cluster as k8s
+from ..cluster import Object, Plan, Ref, Selection
+from ..cluster import explain as explaining
+from ..errors import RunbookError
+from ..manifests import manifest, manifests
+from ..notebook import Notebook
+from ..prometheus import Prometheus
+from ..tables import Table
+from . import deploy
+
+DEPLOYMENT = "prometheus-server"
+#: Annotation of the pod template: a change of the configuration starts a new pod.
+CONFIG_HASH = "runbook.vllm.dev/config"
+_START_SECONDS = 300
+
+
+def namespaces(book: Notebook) -> list[str]:
+    """Namespaces whose servers are scraped: ours, and the rehearsed guide's where the platform allows it."""
+    return [book.namespace, *([book.params.platform.naive_namespace] if book.params.platform.rehearsal.outage else [])]
+
+
+def prometheus(book: Notebook) -> Prometheus:
+    """The Prometheus that the parameters name."""
+    return Prometheus(book.cluster, book.params.platform)
+
+
+def plan(book: Notebook) -> Plan:
+    """Our Prometheus; or, where one exists, what it needs to find our pods.
+
+    Raises:
+        RunbookError: the parameters say that one exists, and its Service isn't there.
+    """
+    metrics = book.params.platform.metrics
+    if metrics.install == "manifest":
+        return book.plan(_ours(book))
+    if book.cluster.find(Ref("Service", metrics.service, metrics.namespace)) is None:
+        raise RunbookError(
+            f"There is no Service {metrics.namespace}/{metrics.service}",
+            why="metrics.install is existing: a Prometheus that is there is used",
+            next_step="Name it (-p metrics.namespace=… -p metrics.service=…), or let us: -p metrics.install=manifest.",
+        )
+    if metrics.discovery != "pod_monitor":
+        return book.plan([])  # annotations are the Deployment's (notebook 04)
+    fields: dict[str, Any] = {f"metadata.labels[{key}]": value for key, value in metrics.pod_monitor_labels.items()}
+    fields["spec.podMetricsEndpoints[0].interval"] = f"{metrics.scrape_interval_seconds}s"
+    return book.plan([manifest("observability/pod-monitor.yaml", book.namespace, fields)])
+
+
+def _ours(book: Notebook) -> list[Object]:
+    metrics = book.params.platform.metrics
+    found: list[Object] = []
+    for item in manifests("observability/prometheus.yaml"):
+        kind = item["kind"]
+        if kind in ("Role", "RoleBinding"):
+            found += [_may_find_pods(item, namespace, metrics.namespace) for namespace in namespaces(book)]
+        elif kind == "Namespace":
+            found.append(k8s.changed(item, {"metadata.name": metrics.namespace}))
+        else:
+            found.append(k8s.changed(item, {"metadata.namespace": metrics.namespace}))
+    spaces = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in namespaces(book)[1:]]
+    config = next(item for item in found if item["kind"] == "ConfigMap")
+    config["data"]["prometheus.yml"] = _configured(book, config["data"]["prometheus.yml"])
+    server = next(item for item in found if item["kind"] == "Deployment")
+    pod = server["spec"]["template"]
+    pod["metadata"]["annotations"] = {CONFIG_HASH: _digest(config["data"]["prometheus.yml"])}
+    pod["spec"]["containers"][0]["image"] = book.params.platform.image(metrics.image)
+    service = next(item for item in found if item["kind"] == "Service")
+    service["metadata"]["name"], service["spec"]["ports"][0]["port"] = metrics.service, metrics.port
+    return spaces + found
+
+
+def _may_find_pods(item: Object, namespace: str, account_namespace: str) -> Object:
+    fields: dict[str, Any] = {"metadata.namespace": namespace}
+    if item["kind"] == "RoleBinding":
+        fields["subjects[0].namespace"] = account_namespace
+    return k8s.changed(item, fields)
+
+
+def _configured(book: Notebook, text: str) -> str:
+    """Prometheus' configuration for this platform's namespaces and scrape interval."""
+    config = yaml.safe_load(text)
+    interval = book.params.platform.metrics.scrape_interval_seconds
+    config["global"] = {"scrape_interval": f"{interval}s", "scrape_timeout": f"{min(5, interval)}s"}
+    for job in config["scrape_configs"]:
+        for discovery in job["kubernetes_sd_configs"]:
+            discovery["namespaces"]["names"] = namespaces(book)
+    return yaml.safe_dump(config, sort_keys=False)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def wait_available(book: Notebook) -> None:
+    """Watch until our Prometheus is ready; nothing to wait for where one exists.
+
+    Raises:
+        TimedOut: with the pod's events and last log lines.
+    """
+    metrics = book.params.platform.metrics
+    if metrics.install != "manifest":
+        return
+    target = Ref("Deployment", DEPLOYMENT, metrics.namespace)
+    pods = Selection("Pod", metrics.namespace, labels=f"app.kubernetes.io/name={DEPLOYMENT}")
+    k8s.wait(
+        book.cluster,
+        f"{target} is available",
+        [Selection.of(target), pods],
+        lambda state: deploy.rolled_out(state.only("Deployment")),
+        seconds=_START_SECONDS,
+        explain=lambda state: explaining.why(book.cluster, state.all("Pod"), target),
+    )
+
+
+def verify(book: Notebook) -> None:
+    """Every ready server of ours is a target that is up; notes the check.
+
+    Raises:
+        TimedOut: naming the targets and their errors.
+    """
+    asked, interval = prometheus(book), book.params.platform.metrics.scrape_interval_seconds
+    pods = book.cluster.list("Pod", book.namespace, labels=deploy.PODS, fields="status.phase=Running")
+    ready = sum(k8s.is_true(pod, "Ready") for pod in pods)
+    expression = f'count(vllm:num_requests_running{{namespace="{book.namespace}"}})'
+
+    def reached() -> bool:
+        found = asked.query(expression)
+        return bool(found) and found[0].value >= ready > 0
+
+    def explain() -> str:
+        rows = [f"{each['scrapeUrl']}: {each['health']} {each['lastError']}".rstrip() for each in asked.targets()]
+        return "\n".join([f"{ready} servers are ready", *(rows or ["Prometheus has no target at all"])])
+
+    asked.until(
+        "Prometheus scrapes every server", reached, seconds=60 + 4 * interval, every=interval / 4, explain=explain
+    )
+    book.check("Prometheus scrapes every ready server", True)
+
+
+#: What to look at: name, query (``%s`` is the namespace), meaning.
+QUERIES = (
+    ("running", 'sum(vllm:num_requests_running{namespace="%s"})', "requests in the batches"),
+    ("waiting", 'sum(vllm:num_requests_waiting{namespace="%s"})', "requests in the queues: what users feel first"),
+    ("KV cache", 'max(vllm:kv_cache_usage_perc{namespace="%s"})', "fullest cache, 0 to 1; at 1 requests are preempted"),
+    (
+        "TTFT p95",
+        'histogram_quantile(0.95, sum by (le) (rate(vllm:time_to_first_token_seconds_bucket{namespace="%s"}[1m])))',
+        "seconds to the first token, of the last minute; NaN without requests",
+    ),
+    ("tokens/s", 'sum(rate(vllm:generation_tokens_total{namespace="%s"}[1m]))', "generated, all replicas"),
+    (
+        "finished/s",
+        'sum by (finished_reason) (rate(vllm:request_success_total{namespace="%s"}[1m]))',
+        "by reason; abort is no success, in spite of the metric's name",
+    ),
+)
+#: Queries of usual guides that return nothing or nonsense.
+WRONG = (
+    (
+        'avg(rate(vllm_pending_requests_total{job="vllm-inference"}[2m]))',
+        "no server has such a metric; an empty answer counts as 0 where ignoreNullValues is true (KEDA's default)",
+    ),
+    ("vllm:gpu_cache_usage_perc", "renamed to vllm:kv_cache_usage_perc"),
+    ("vllm:num_requests_waiting", "one series per replica; KEDA refuses more than one, so it breaks at two replicas"),
+)
+
+
+def queries(book: Notebook) -> Table:
+    """The queries with their value now; notes the check."""
+    asked, rows = prometheus(book), []
+    for name, query, meaning in QUERIES:
+        expression = query % book.namespace
+        found = asked.query(expression)
+        shown = ", ".join(f"{each.value:.3g}" for each in found[:4]) or "(no series)"
+        rows.append((name, expression, shown, meaning))
+    gauges = [row for row in rows if row[0] in ("running", "waiting", "KV cache")]
+    book.check(
+        "the gauges have exactly one series each once they are summed", all(row[2] != "(no series)" for row in gauges)
+    )
+    return Table(("what", "query", "now", "meaning"), rows)
+
+
+def wrong_queries(book: Notebook) -> Table:
+    """What usual guides ask, and what Prometheus says; notes the check."""
+    asked = prometheus(book)
+    answers = [(expression, len(asked.query(expression)), why) for expression, why in WRONG]
+    book.check("the guides' queries return nothing at all", all(count == 0 for _, count, _ in answers[:2]))
+    return Table(("query", "series", "why"), answers)

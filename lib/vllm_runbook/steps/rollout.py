@@ -1,0 +1,125 @@
+"""New versions: good ones that replace the old without a lost request, bad ones that stall, and the way back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import cluster as k8s
+from ..cluster import Object, Ref, Selection, State
+from ..cluster import explain as explaining
+from ..errors import RunbookError
+from ..notebook import Notebook
+from . import deploy
+
+REVISION = "metadata.annotations[deployment.kubernetes.io/revision]"
+_POD = "spec.template.spec.containers[0]"
+
+#: Versions that must not take over: what is changed, and how it shows.
+BAD: dict[str, dict[str, Any]] = {
+    "crash loop": {"flag": "--no-such-flag"},
+    "never ready": {f"{_POD}.readinessProbe.httpGet.path": "/no-such-path"},
+}
+
+
+def new_version(item: Object, image: str, flag: str) -> Object:
+    """A Deployment with another image and one more flag."""
+    args = [*k8s.get_in(item, f"{_POD}.args"), flag]
+    return k8s.changed(item, {f"{_POD}.image": image, f"{_POD}.args": args})
+
+
+def next_patch(image: str) -> str:
+    """The image with the next patch version: ``repo:v0.32.0`` becomes ``repo:v0.32.1``.
+
+    Raises:
+        ValueError: its tag is no version.
+    """
+    name, _, tag = image.rpartition(":")
+    head, _, patch = tag.rpartition(".")
+    return f"{name}:{head}.{int(patch) + 1}"
+
+
+def put(book: Notebook, item: Object) -> None:
+    """Apply a Deployment and return at once."""
+    (change,) = book.plan([item]).changes
+    book.cluster.apply(change.desired)
+
+
+def bad_version(book: Notebook, kind: str) -> Object:
+    """Our Deployment, broken in one of the ways of :data:`BAD`."""
+    item = deploy.deployment(book.params, book.sizing)
+    fields = dict(BAD[kind])
+    if flag := fields.pop("flag", ""):
+        fields[f"{_POD}.args"] = [*k8s.get_in(item, f"{_POD}.args"), flag]
+    return k8s.changed(item, fields)
+
+
+def wait_stalled(book: Notebook) -> str:
+    """Watch until the new version has shown that it can't serve; returns how, in words.
+
+    Crashed, or started and refused by its readiness probe. Notes that the old replicas all stayed.
+
+    Raises:
+        TimedOut: neither happened.
+    """
+    target = Ref("Deployment", deploy.DEPLOYMENT, book.namespace)
+    seen: list[str] = []
+
+    def reached(state: State) -> bool:
+        for pod in deploy.new_pods(state):
+            words = _refused(pod) or explaining.trouble(pod)
+            if words and not words.startswith("not scheduled"):
+                seen.append(words)
+                return True
+        return False
+
+    events = Selection("Event", book.namespace, fields="reason=Unhealthy")
+    state = k8s.wait(
+        book.cluster,
+        f"the new version of {target} shows that it can't serve",
+        [*deploy.selections(book), events],
+        reached,
+        seconds=120 + book.sizing.startup.load_seconds,
+        explain=lambda state: explaining.why(book.cluster, state.all("Pod"), target),
+    )
+    item = state.only("Deployment") or {}
+    ready = k8s.get_in(item, "status.readyReplicas", 0)
+    wanted = k8s.get_in(item, "spec.replicas", 1)
+    book.check("the old version keeps all its replicas while a bad one tries", ready >= wanted, f"{ready} of {wanted}")
+    return seen[0]
+
+
+def _refused(pod: Object) -> str:
+    """A pod whose server has started and yet isn't ready."""
+    for status in k8s.get_in(pod, "status.containerStatuses", ()):
+        if status.get("started") and not status.get("ready") and "running" in status.get("state", {}):
+            return f"container {status['name']} has started, and its readiness probe refuses it"
+    return ""
+
+
+def rollback(book: Notebook) -> int:
+    """Go back to the version before, in one call; returns the revision that was taken back.
+
+    As ``kubectl rollout undo`` does it (the pod template of the previous ReplicaSet), but applied by our field
+    manager, so that the next plan finds nothing to quarrel with.
+
+    Raises:
+        RunbookError: there is no earlier version.
+    """
+    target = Ref("Deployment", deploy.DEPLOYMENT, book.namespace)
+    now = int(k8s.get_in(book.cluster.get(target), REVISION, 0))
+    earlier = [
+        (int(k8s.get_in(each, REVISION, 0)), each)
+        for each in book.cluster.list("ReplicaSet", book.namespace, labels=deploy.PODS)
+        if 0 < int(k8s.get_in(each, REVISION, 0)) < now
+    ]
+    if not earlier:
+        raise RunbookError(f"{target} has no earlier version", why=f"its revision is {now}")
+    revision, replica_set = max(earlier, key=lambda pair: pair[0])
+    template = k8s.changed(
+        replica_set["spec"]["template"],
+        {"metadata.labels[pod-template-hash]": None, "metadata.creationTimestamp": None},
+    )
+    item = deploy.deployment(book.params, book.sizing)
+    item["spec"]["template"] = template
+    put(book, item)
+    return revision
