@@ -16,6 +16,7 @@ from nbconvert.filters.highlight import Highlight2HTML
 from plotly.offline import get_plotlyjs
 from pygments.formatters import HtmlFormatter
 
+from . import figures
 from .secrets import scrub
 from .state import NOT_RUN, Run, Step
 
@@ -33,6 +34,7 @@ def write(run: Run) -> Path:
     sections: list[dict[str, Any]] = [
         {"step": step, "cells": _cells(run.directory / f"{step.name}.ipynb", step)} for step in run.steps
     ]
+    measured = figures.flat(run)
     plots = any("plotly-graph-div" in cell["html"] for section in sections for cell in section["cells"])
     page = template.render(
         run=run,
@@ -40,6 +42,8 @@ def write(run: Run) -> Path:
         cluster=next((step.result["cluster"] for step in run.steps if step.result.get("cluster")), ""),
         simulated=any(step.result.get("simulated") for step in run.steps),
         figures=[(name, _readable(name, value), step) for step in run.steps for name, value in _figures(step)],
+        comparison=figures.comparison(measured),
+        measured={name: value for name, value in measured.items() if "." in name},
         code_css=_code_css(),
         # The library writes itself into the page once; nothing is fetched from anywhere.
         plotly_js=get_plotlyjs() if plots else "",
@@ -50,8 +54,9 @@ def write(run: Run) -> Path:
 
 
 def _figures(step: Step) -> list[tuple[str, Any]]:
-    figures: dict[str, Any] = step.result.get("figures", {})
-    return [(name, value) for name, value in figures.items() if isinstance(value, int | float)]
+    """Figures for the tiles; those with dotted names belong to tables."""
+    found: dict[str, Any] = step.result.get("figures", {})
+    return [(name, value) for name, value in found.items() if isinstance(value, int | float) and "." not in name]
 
 
 def _readable(name: str, value: float) -> str:

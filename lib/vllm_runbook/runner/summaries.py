@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any
 from xml.etree import ElementTree
 
+from . import figures
 from .secrets import scrub
 from .state import FAILED, INTERRUPTED, NOT_RUN, PASSED, Run, Step
 
@@ -21,7 +22,7 @@ def write(run: Run) -> None:
 
 
 def summary(run: Run) -> dict[str, Any]:
-    """Status, parameters and every notebook's result."""
+    """Status, parameters, figures by flat names (docs/figures.md), and every notebook's result."""
     return {
         "status": run.status,
         "started": run.started,
@@ -30,6 +31,7 @@ def summary(run: Run) -> dict[str, Any]:
         "parameters": run.parameters,
         "changed": run.changed,
         "simulated": any(step.result.get("simulated") for step in run.steps),
+        "figures": figures.flat(run),
         "notebooks": [asdict(step) for step in run.steps],
     }
 

@@ -56,11 +56,17 @@ class Experiment(Recorder):
         self._follower = loads.Follower(f"load-{load.name}", self._line)
         self._known_ends: set[tuple[str, str, str]] = set()
         self._new: set[str] = set()
+        self._events: Events | None = None
         self._moments: dict[tuple[str, str], datetime] = {}
 
     def mark(self, words: str) -> None:
         """Note that something is done now."""
         self.marks.append((datetime.now(UTC), words))
+
+    def wake(self) -> None:
+        """Let :func:`run` judge again; for whatever ends outside the cluster."""
+        if self._events is not None:
+            self._events.wake()
 
     @property
     def oom_killed(self) -> int:
@@ -75,6 +81,7 @@ class Experiment(Recorder):
 
     def take(self, event: Seen, events: Events) -> None:
         """One event of the wait."""
+        self._events = events
         self._follower.take(event, events)
         item = event.object
         if item.get("kind") == "Pod" and "batch.kubernetes.io/job-name" not in item["metadata"].get("labels", {}):

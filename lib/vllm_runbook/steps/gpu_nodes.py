@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..cluster import Cluster, Object, Plan, Ref, get_in, release
+from ..cluster import Cluster, Object, Plan, Ref, changed, get_in, release
 from ..errors import RunbookError
 from ..notebook import Notebook
+from ..params import Platform
 from ..tables import Table
 
 #: Labels that say "there is a GPU in this machine", by who sets them.
@@ -130,3 +131,12 @@ def remove_labels(book: Notebook) -> list[Ref]:
 
 def _nodes(cluster: Cluster) -> list[Ref]:
     return [Ref("Node", item["metadata"]["name"]) for item in cluster.list("Node", metadata_only=True)]
+
+
+def keep_off(deployment: Object, platform: Platform) -> Object:
+    """A Deployment whose pods prefer nodes without GPUs: those are dear, and get drained with the servers on them."""
+    label = platform.gpu.node_label
+    away = {"key": label.key, "operator": "NotIn", "values": [label.value]}
+    term = {"weight": 100, "preference": {"matchExpressions": [away]}}
+    path = "spec.template.spec.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution"
+    return changed(deployment, {path: [term]})

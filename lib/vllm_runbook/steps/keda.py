@@ -9,6 +9,7 @@ from ..cluster import explain as explaining
 from ..errors import RunbookError
 from ..manifests import manifests
 from ..notebook import Notebook
+from . import gpu_nodes
 
 DEPLOYMENTS = ("keda-operator", "keda-metrics-apiserver")
 CRD = Ref("CustomResourceDefinition", "scaledobjects.keda.sh")
@@ -72,6 +73,7 @@ def _placed(book: Notebook, item: Object) -> Object:
     if item["kind"] == "Deployment":
         (container,) = item["spec"]["template"]["spec"]["containers"]
         container["image"] = platform.image(container["image"])
+        item = gpu_nodes.keep_off(item, platform)
     return item
 
 

@@ -15,7 +15,7 @@ from ..manifests import manifest, manifests
 from ..notebook import Notebook
 from ..prometheus import Prometheus
 from ..tables import Table
-from . import deploy
+from . import deploy, gpu_nodes
 
 DEPLOYMENT = "prometheus-server"
 #: Annotation of the pod template: a change of the configuration starts a new pod.
@@ -65,7 +65,8 @@ def _ours(book: Notebook) -> list[Object]:
         elif kind == "Namespace":
             found.append(k8s.changed(item, {"metadata.name": metrics.namespace}))
         else:
-            found.append(k8s.changed(item, {"metadata.namespace": metrics.namespace}))
+            item = k8s.changed(item, {"metadata.namespace": metrics.namespace})
+            found.append(gpu_nodes.keep_off(item, book.params.platform) if kind == "Deployment" else item)
     spaces = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in namespaces(book)[1:]]
     config = next(item for item in found if item["kind"] == "ConfigMap")
     config["data"]["prometheus.yml"] = _configured(book, config["data"]["prometheus.yml"])

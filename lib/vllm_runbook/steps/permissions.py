@@ -13,6 +13,9 @@ TITLES = {
     "02_label_gpu_nodes": "GPU node labels",
     "03_storage_weights": "Storage and weights",
     "04_deploy_vllm": "vLLM deployment",
+    "05_observability": "Observability",
+    "06_autoscaling": "Autoscaling",
+    "07_disruption": "Disruption and rolling updates",
     "10_teardown": "Teardown",
 }
 
@@ -86,6 +89,10 @@ def _deploy(platform: Platform) -> list[Rule]:
     ]
 
 
+def _observability(platform: Platform) -> list[Rule]:
+    return []
+
+
 def _teardown(platform: Platform) -> list[Rule]:
     namespace, plugin = platform.namespace, platform.device_plugin.namespace
     verbs = "get list watch delete"
@@ -106,5 +113,8 @@ _TABLE: dict[str, Callable[[Platform], list[Rule]]] = {
     "02_label_gpu_nodes": _gpu_nodes,
     "03_storage_weights": _weights,
     "04_deploy_vllm": _deploy,
+    "05_observability": _observability,
+    "06_autoscaling": _observability,
+    "07_disruption": _observability,
     "10_teardown": _teardown,
 }
