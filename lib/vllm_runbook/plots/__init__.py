@@ -1,5 +1,6 @@
 """Figures of the runbook: live where someone watches, one plain figure where nobody does."""
 
+from .decision import decision_figure
 from .live import View, headless, live, mimebundle, show
 from .memory import memory_figure
 from .nodes import NodeGpus, gpu_usage, nodes_figure, waiting_gpus
@@ -18,6 +19,7 @@ __all__ = [
     "Story",
     "View",
     "alt_text",
+    "decision_figure",
     "figure",
     "gpu_usage",
     "headless",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
+
+import plotly.graph_objects as go
 
 from .. import cluster as k8s
 from ..cluster import Object, Plan, Ref, Selection, State
@@ -14,6 +17,7 @@ from ..errors import RunbookError
 from ..manifests import manifest
 from ..notebook import Notebook
 from ..params import Params
+from ..plots import decision_figure
 from ..tables import Table
 from . import deploy, keda, observability
 
@@ -102,7 +106,9 @@ def plan(book: Notebook, name: str = "") -> Plan:
 
 
 def wait_ready(book: Notebook) -> None:
-    """Watch until KEDA accepts the ScaledObject and the HPA reads the metric; notes the checks.
+    """Watch until KEDA accepts the ScaledObject and the HPA reads the metric; notes the check.
+
+    A paused one has no HPA.
 
     Raises:
         TimedOut: with KEDA's and the HPA's words.
@@ -148,6 +154,16 @@ def prove(book: Notebook) -> Table:
     return Table(("policy", "query", "series", "now", "per replica", "replicas wanted"), rows)
 
 
+def decisions(book: Notebook) -> go.Figure:
+    """What each policy would do at growing loads, and where it is now."""
+    asked = observability.prometheus(book)
+    policies = {name: policy(book.params, name) for name in POLICIES}
+    now = {name: found[0].value for name, each in policies.items() if (found := asked.query(each.query))}
+    most = max(each.threshold * each.max_replicas for each in policies.values()) * 1.1
+    wanted = {name: functools.partial(each.wanted, current=0) for name, each in policies.items()}
+    return decision_figure(wanted, most, now)
+
+
 def through_keda(book: Notebook) -> float:
     """The metric as the HPA gets it: Prometheus → KEDA → API server; notes the check.
 
@@ -189,6 +205,15 @@ def pause(book: Notebook, replicas: int) -> None:
 def resume(book: Notebook) -> None:
     """Give the Deployment back to the autoscaler."""
     _annotate(book, {})
+
+
+def start_from_one(book: Notebook, name: str = "") -> None:
+    """Put a policy to work with one replica: paused there, the rest gone, then let go."""
+    for change in plan(book, name).changes:
+        book.cluster.apply(change.desired)
+    pause(book, 1)
+    resume(book)
+    wait_ready(book)
 
 
 def _annotate(book: Notebook, annotations: dict[str, str]) -> None:

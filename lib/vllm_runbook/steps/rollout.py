@@ -9,6 +9,7 @@ from ..cluster import Object, Ref, Selection, State
 from ..cluster import explain as explaining
 from ..errors import RunbookError
 from ..notebook import Notebook
+from ..tables import Table
 from . import deploy
 
 REVISION = "metadata.annotations[deployment.kubernetes.io/revision]"
@@ -21,21 +22,30 @@ BAD: dict[str, dict[str, Any]] = {
 }
 
 
-def new_version(item: Object, image: str, flag: str) -> Object:
-    """A Deployment with another image and one more flag."""
+def ending(book: Notebook) -> Table:
+    """How long a pod's end may take, second by second, and where the numbers come from; notes the check."""
+    end, model = book.sizing.shutdown, book.params.model
+    answer = f"{model.longest_output_tokens} tokens at {model.slowest_tokens_per_second:g} per second"
+    used = end.prestop_seconds + end.shutdown_timeout_seconds
+    book.check("the grace period outlasts preStop and drain", end.grace_period_seconds > used)
+    rows = [
+        ("preStop sleep", f"{end.prestop_seconds} s", "until every proxy has taken the endpoint out"),
+        ("--shutdown-timeout", f"{end.shutdown_timeout_seconds} s", f"the longest answer: {answer}"),
+        ("terminationGracePeriodSeconds", f"{end.grace_period_seconds} s", "both and a margin; then SIGKILL"),
+    ]
+    return Table(("part", "seconds", "why"), rows)
+
+
+def new_version(item: Object, flag: str) -> Object:
+    """A Deployment with the next patch version of its image and one more flag."""
     args = [*k8s.get_in(item, f"{_POD}.args"), flag]
-    return k8s.changed(item, {f"{_POD}.image": image, f"{_POD}.args": args})
+    return k8s.changed(item, {f"{_POD}.image": _next_patch(k8s.get_in(item, f"{_POD}.image")), f"{_POD}.args": args})
 
 
-def next_patch(image: str) -> str:
-    """The image with the next patch version: ``repo:v0.32.0`` becomes ``repo:v0.32.1``.
-
-    Raises:
-        ValueError: its tag is no version.
-    """
-    name, _, tag = image.rpartition(":")
-    head, _, patch = tag.rpartition(".")
-    return f"{name}:{head}.{int(patch) + 1}"
+def _next_patch(image: str) -> str:
+    """``repo:v0.32.0`` becomes ``repo:v0.32.1``; an image without a version stays."""
+    head, dot, patch = image.rpartition(".")
+    return f"{head}{dot}{int(patch) + 1}" if patch.isdigit() else image
 
 
 def put(book: Notebook, item: Object) -> None:
@@ -123,3 +133,21 @@ def rollback(book: Notebook) -> int:
     item["spec"]["template"] = template
     put(book, item)
     return revision
+
+
+def wait_done(book: Notebook) -> None:
+    """Watch until every replica is of the newest version and ready; notes the check.
+
+    Raises:
+        TimedOut: with the pods' troubles.
+    """
+    target = Ref("Deployment", deploy.DEPLOYMENT, book.namespace)
+    k8s.wait(
+        book.cluster,
+        f"{target} is rolled out",
+        deploy.selections(book),
+        lambda state: deploy.rolled_out(state.only("Deployment")),
+        seconds=600 + book.sizing.startup.load_seconds,
+        explain=lambda state: explaining.why(book.cluster, state.all("Pod"), target),
+    )
+    book.check("the Deployment is back at the version of the parameters", True)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from ..cluster import Object, State
+from ..cluster import ApiError, Object, ServiceProxy, State
 from ..notebook import Notebook
-from . import disruption, experiment, rollout
+from ..tables import Table
+from . import autoscaling, deploy, disruption, experiment, rollout
 from .experiment import Experiment
 from .load import Load, Target
 from .observability import prometheus
@@ -77,3 +80,58 @@ def _run(book: Notebook, trial: Experiment, act: Callable[[], None], done: Calla
 def of(book: Notebook, name: str, target: Target, load: Load) -> Experiment:
     """A trial of ``load`` on ``target`` under a name of its own."""
     return Experiment(book, dataclasses.replace(load, name=name), target)
+
+
+def compare(first: Experiment, second: Experiment) -> Table:
+    """Two trials of the same load, measure by measure."""
+    rows: list[tuple[Any, ...]] = []
+    for name in ("sent", "complete", "dropped", "rejected"):
+        rows.append((name, first.report.total(name), second.report.total(name)))
+    for name, words in (("ttft_seconds", "TTFT"), ("e2e_seconds", "whole answer")):
+        for part in ("p50", "p99"):
+            values = [each.report.result.get(name, {}).get(part) for each in (first, second)]
+            rows.append((f"{words} {part}", *(f"{value:.2f} s" if value is not None else "" for value in values)))
+    rows.append(("most replicas", *(max(count for _, count in each.replicas) for each in (first, second))))
+    for each in (first, second):
+        if each.report.result.get("client", {}).get("limited"):
+            rows.append((f"{each.load.name}: the load generator itself was late", "", ""))
+    return Table(("", first.load.name, second.load.name), rows)
+
+
+def losses(trials: Sequence[Experiment]) -> Table:
+    """What each trial lost, and how."""
+    rows = []
+    for each in trials:
+        total, result = each.report.total, each.report.result
+        reasons = ", ".join(f"{count} {name}" for name, count in result.get("reasons", {}).items())
+        p99 = result.get("ttft_seconds", {}).get("p99")
+        late = "" if p99 is None else f"{p99:.2f} s"
+        rows.append((each.load.name, total("sent"), total("dropped"), total("rejected"), reasons, late))
+    return Table(("trial", "sent", "dropped", "rejected", "how", "TTFT p99"), rows)
+
+
+def measure_zero(book: Notebook) -> Table:
+    """Hold the Deployment at zero, ask, and take the time from letting go to the first answer; notes the figure."""
+    autoscaling.pause(book, 0)
+    refusal = ""
+    try:
+        ServiceProxy(book.cluster, book.namespace, deploy.SERVICE, deploy.PORT).text("v1/models")
+    except ApiError as error:
+        refusal = error.message
+    began = time.monotonic()
+    autoscaling.pause(book, 1)
+    deploy.endpoint(book).text("v1/models")
+    waited = round(time.monotonic() - began, 1)
+    autoscaling.resume(book)
+    autoscaling.wait_ready(book)
+    book.figure("scale_to_zero.first_answer_s", waited)
+    book.check("at zero replicas a caller is refused, and served again after a whole start", bool(refusal))
+    scale = book.params.platform.time_scale
+    note = f" (load times / {scale:g} here)" if scale != 1 else ""
+    start = book.sizing.startup.load_seconds
+    rows = [
+        ("a caller at zero replicas", refusal),
+        ("from the decision to the first answer", f"{waited} s{note}"),
+        ("on real hardware", f"{start:.0f} s estimated, and a new node's minutes if the GPU node went away, too"),
+    ]
+    return Table(("scale to zero", "what it costs"), rows)
