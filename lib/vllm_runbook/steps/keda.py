@@ -11,7 +11,7 @@ from ..manifests import manifests
 from ..notebook import Notebook
 from . import gpu_nodes
 
-DEPLOYMENTS = ("keda-operator", "keda-metrics-apiserver")
+OPERATOR, METRICS_SERVER = "keda-operator", "keda-metrics-apiserver"
 CRD = Ref("CustomResourceDefinition", "scaledobjects.keda.sh")
 #: Through this the HPA asks KEDA for its metrics.
 API_SERVICE = Ref("APIService", "v1beta1.external.metrics.k8s.io")
@@ -77,36 +77,48 @@ def _placed(book: Notebook, item: Object) -> Object:
     return item
 
 
-def wait_available(book: Notebook) -> None:
-    """Watch until operator and metrics server run and the API server reaches them; notes the checks.
+def install(book: Notebook, planned: Plan) -> None:
+    """Apply the plan and watch until the API server answers with KEDA's metrics; notes the checks.
+
+    The metrics server comes when the operator is ready: one that has to try again and again to reach the operator
+    waits longer each time, up to two minutes, and the HPA with it.
 
     Raises:
         TimedOut: with the pods' events and last log lines, or the API server's words.
     """
-    namespace = book.params.platform.autoscaling.namespace
-    names = [Ref("Deployment", name, namespace) for name in DEPLOYMENTS]
+    last = [change for change in planned.changes if change.ref.name in (METRICS_SERVER, API_SERVICE.name)]
+    last = [change for change in last if change.ref.kind in ("Deployment", "APIService")]
+    first = [change for change in planned.changes if change not in last]
+    if any(change.changes for change in last):
+        book.apply(Plan(tuple(first), planned.force))
+        _wait(book, f"KEDA's {OPERATOR} runs", [OPERATOR], api=False)
+        book.apply(Plan(tuple(last), planned.force))
+    else:
+        book.apply(planned)
+    _wait(book, "KEDA runs, and the API server reaches it", [OPERATOR, METRICS_SERVER], api=True)
+    book.check("KEDA's operator and metrics server run", True)
+    book.check("the API server reaches KEDA's metrics", True)
 
-    def running(state: State) -> bool:
+
+def _wait(book: Notebook, what: str, deployments: list[str], *, api: bool) -> None:
+    namespace = book.params.platform.autoscaling.namespace
+
+    def reached(state: State) -> bool:
         available = {item["metadata"]["name"] for item in state.all("Deployment") if k8s.is_true(item, "Available")}
-        return available >= set(DEPLOYMENTS)
+        served = k8s.is_true(state.only("APIService"), "Available")
+        return available >= set(deployments) and (served or not api)
 
     def explain(state: State) -> str:
-        found = explaining.why(book.cluster, state.all("Pod"), names[0])
+        found = explaining.why(book.cluster, state.all("Pod"), Ref("Deployment", deployments[0], namespace))
         said = k8s.condition(state.only("APIService"), "Available").get("message", "")
         return f"{found}\n{API_SERVICE}: {said}" if said else found
 
     k8s.wait(
         book.cluster,
-        "KEDA runs, and the API server reaches it",
-        [Selection("Deployment", namespace), Selection("Pod", namespace), Selection.of(API_SERVICE), Selection.of(CRD)],
-        lambda state: (
-            running(state)
-            and k8s.is_true(state.only("APIService"), "Available")
-            and k8s.is_true(state.only("CustomResourceDefinition"), "Established")
-        ),
+        what,
+        [Selection("Deployment", namespace), Selection("Pod", namespace), Selection.of(API_SERVICE)],
+        reached,
         seconds=_START_SECONDS,
         explain=explain,
         next_step="An API server that can't reach the pod (firewall, network policy) shows as FailedDiscoveryCheck.",
     )
-    book.check("KEDA's operator and metrics server run", True)
-    book.check("the API server reaches KEDA's metrics", True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -28,7 +29,8 @@ class Unavailable(Exception):
 
 def cached_path(tool: Tool) -> Path:
     """Where the cache keeps this version of the program."""
-    return cache_dir() / "bin" / tool.name / tool.version / tool.name
+    version = f"{tool.version}-edited" if tool.edit else tool.version
+    return cache_dir() / "bin" / tool.name / version / tool.name
 
 
 def from_cache(tool: Tool) -> Path:
@@ -167,17 +169,23 @@ def _go_build(go: str, module: Path, tools: Sequence[Tool]) -> dict[str, Path]:
     names = ", ".join(tool.name for tool in tools)
     with tempfile.TemporaryDirectory(dir=base, prefix=".build-") as work:
         total = _package_count(go, module, env, common, packages)
+        packages = [_built_package(tool) for tool in tools]
+        common += _overlay(go, module, env, tools, Path(work) / "edited")
         command = [go, "build", "-v", *common, "-ldflags", tools[0].ldflags, "-o", f"{work}/", *packages]
         with Progress(f"build {names} {tools[0].version}", total, "packages") as progress:
             _run_build(command, module, env, progress)
         built = {}
         for tool in tools:
-            made = Path(work) / _go_name(tool.package)
+            made = Path(work) / _go_name(_built_package(tool))
             target = cached_path(tool)
             target.parent.mkdir(parents=True, exist_ok=True)
             _install(made, target)
             built[tool.name] = target
     return built
+
+
+def _built_package(tool: Tool) -> str:
+    return f"./{tool.name}" if tool.edit else tool.package
 
 
 def _go_name(package: str) -> str:
@@ -194,6 +202,29 @@ def _package_count(go: str, module: Path, env: Mapping[str, str], common: list[s
     if listing.returncode:
         raise Unavailable(f"go list failed: {_tail(listing.stderr)}")
     return len(listing.stdout.splitlines())
+
+
+def _overlay(go: str, module: Path, env: Mapping[str, str], tools: Sequence[Tool], directory: Path) -> list[str]:
+    """Options under which the tools' edited packages are there, as ``./NAME`` of our module; nothing else is touched."""
+    replaced: dict[str, str] = {}
+    for tool in tools:
+        if tool.edit is None:
+            continue
+        file, old, new = tool.edit
+        command = [go, "list", "-f", "{{.Dir}}", tool.package]
+        folder = subprocess.run(command, cwd=module, env=env, capture_output=True, text=True, check=True).stdout.strip()
+        text = (Path(folder) / file).read_text(encoding="utf-8")
+        if text.count(old) != 1:
+            raise Unavailable(f"{tool.package}/{file} has changed: the edit doesn't fit it any more")
+        directory.mkdir(exist_ok=True)
+        edited = directory / f"{tool.name}-{file}"
+        edited.write_text(text.replace(old, new), encoding="utf-8")
+        replaced[str(module / tool.name / file)] = str(edited)
+    if not replaced:
+        return []
+    overlay = directory / "overlay.json"
+    overlay.write_text(json.dumps({"Replace": replaced}), encoding="utf-8")
+    return ["-overlay", str(overlay)]
 
 
 def _run_build(command: list[str], module: Path, env: Mapping[str, str], progress: Progress) -> None:

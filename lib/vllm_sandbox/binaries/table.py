@@ -38,6 +38,7 @@ class Tool:
         version_args: arguments that make it print its version, to judge one found on PATH; None
             where only the cache is trusted.
         tags, ldflags: for ``go build``.
+        edit: one change to the package's only source file before it is built: file, old text, new text.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Tool:
     version_args: tuple[str, ...] | None = ("--version",)
     tags: str = ""
     ldflags: str = "-s -w"
+    edit: tuple[str, str, str] | None = None
 
 
 def _kubernetes_ldflags() -> str:
@@ -100,11 +102,19 @@ def _prometheus(name: str) -> Tool:
     )
 
 
-def _keda(name: str, command: str) -> Tool:
+#: KEDA's metrics server serves its own metrics on every address of the machine, and no flag says otherwise.
+_ADAPTER_ON_POD_ADDRESS = (
+    "main.go",
+    'metricsBindAddress := fmt.Sprintf(":%v", metricsAPIServerPort)',
+    'metricsBindAddress := fmt.Sprintf("%s:%v", os.Getenv("SANDBOX_POD_IP"), metricsAPIServerPort)',
+)
+
+
+def _keda(name: str, command: str, edit: tuple[str, str, str] | None = None) -> Tool:
     # released as images only, so there is nothing to download
     package = f"github.com/kedacore/keda/v2/cmd/{command}"
     ldflags = f"-s -w -X github.com/kedacore/keda/v2/version.Version={versions.KEDA.lstrip('v')}"
-    return Tool(name, "keda", versions.KEDA, package, version_args=None, ldflags=ldflags)
+    return Tool(name, "keda", versions.KEDA, package, version_args=None, ldflags=ldflags, edit=edit)
 
 
 def _helm() -> Tool:
@@ -133,7 +143,7 @@ TOOLS: Mapping[str, Tool] = {
         _prometheus("prometheus"),
         _prometheus("promtool"),
         _keda("keda-operator", "operator"),
-        _keda("keda-adapter", "adapter"),
+        _keda("keda-adapter", "adapter", _ADAPTER_ON_POD_ADDRESS),
         _helm(),
     )
 }

@@ -131,10 +131,11 @@ def _with_kubeconfig(config: Any, env: Mapping[str, str]) -> Any:
 
 
 def _keda_operator(args: list[str], context: Context) -> list[str]:
-    """KEDA's operator, on the pod's address."""
+    """KEDA's operator, on the pod's address; its namespace by variable, since the file of a real pod isn't there."""
     ports = {"metrics": 8080, "health-probe": 8081, "metrics-service": 9666}
     listen = [f"--{name}-bind-address={context.pod_ip}:{port}" for name, port in ports.items()]
-    return [str(context.binary("keda-operator")), *args, *listen]
+    namespace = f"KEDA_CLUSTER_OBJECT_NAMESPACE={context.env['POD_NAMESPACE']}"
+    return ["/usr/bin/env", namespace, str(context.binary("keda-operator")), *args, *listen]
 
 
 def _keda_adapter(args: list[str], context: Context) -> list[str]:
