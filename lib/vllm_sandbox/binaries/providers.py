@@ -205,7 +205,7 @@ def _package_count(go: str, module: Path, env: Mapping[str, str], common: list[s
 
 
 def _overlay(go: str, module: Path, env: Mapping[str, str], tools: Sequence[Tool], directory: Path) -> list[str]:
-    """Options under which the tools' edited packages are there, as ``./NAME`` of our module; nothing else is touched."""
+    """Options under which the tools' edited packages are there, as ``./NAME`` of our module."""
     replaced: dict[str, str] = {}
     for tool in tools:
         if tool.edit is None:
