@@ -11,31 +11,27 @@ from typing import Any, Literal
 
 import click
 
+from vllm_runbook.job_output import leave_sentence, secret
 from vllm_runbook.prefetch.hub_errors import Source
 from vllm_runbook.prefetch.listing import Selection
 from vllm_runbook.prefetch.outcomes import ExitCode, PrefetchError
-from vllm_runbook.prefetch.progress import Output
+from vllm_runbook.prefetch.progress import PrefetchOutput
 from vllm_runbook.prefetch.retry import RetryPolicy
 from vllm_runbook.prefetch.run import Prefetch, Settings
 
 _DEFAULT_ENDPOINT = "https://huggingface.co"
-_TERMINATION_LIMIT = 4096  # bytes that Kubernetes keeps of a termination message
 
 
 def _token() -> str | None:
-    """HF_TOKEN without the line break that Secrets made with ``echo`` have.
+    """HF_TOKEN.
 
     Raises:
-        PrefetchError: AUTH, no token looks like that (and an HTTP library would print it in its complaint).
+        PrefetchError: AUTH, no token looks like that.
     """
-    token = os.environ.get("HF_TOKEN", "").strip()
-    if any(not 33 <= ord(character) <= 126 for character in token):
-        raise PrefetchError(
-            ExitCode.AUTH,
-            "HF_TOKEN contains characters that no token has (spaces, line breaks or others); store the token alone in "
-            "the Secret.",
-        )
-    return token or None
+    try:
+        return secret("HF_TOKEN")
+    except ValueError as error:
+        raise PrefetchError(ExitCode.AUTH, str(error)) from error
 
 
 @click.command(context_settings={"auto_envvar_prefix": "PREFETCH", "show_default": True})
@@ -72,7 +68,7 @@ def command(**options: Any) -> int:
     """
     try:
         token = _token()
-        output = Output(sys.stdout, token)
+        output = PrefetchOutput(sys.stdout, token)
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
@@ -99,15 +95,7 @@ def _settings(options: dict[str, Any], token: str | None) -> Settings:
 
 
 def _fail(error: PrefetchError, termination_log: Path | None) -> int:
-    """Leave the sentence in the termination log and as the last line of stderr."""
-    secret = os.environ.get("HF_TOKEN", "").strip()
-    sentence = Output(sys.stderr, secret or None).clean(" ".join(error.message.split()))
-    if termination_log is not None:
-        try:
-            termination_log.write_bytes(sentence.encode()[:_TERMINATION_LIMIT])
-        except OSError as problem:
-            print(f"{termination_log} can't be written: {problem.strerror}", file=sys.stderr)
-    print(sentence, file=sys.stderr, flush=True)
+    leave_sentence(error.message, "HF_TOKEN", termination_log)
     return int(error.code)
 
 

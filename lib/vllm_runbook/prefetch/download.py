@@ -18,7 +18,7 @@ from vllm_runbook.prefetch.hub_errors import Source, translate
 from vllm_runbook.prefetch.listing import RemoteFile
 from vllm_runbook.prefetch.marker import sync_directory
 from vllm_runbook.prefetch.outcomes import ExitCode, Interrupted, PrefetchError, Transient
-from vllm_runbook.prefetch.progress import Output, Progress
+from vllm_runbook.prefetch.progress import PrefetchOutput, Progress
 from vllm_runbook.prefetch.retry import RetryPolicy, with_retries
 
 PARTS = ".runbook-prefetch"
@@ -43,7 +43,7 @@ class Downloader:
     policy: RetryPolicy
     stop: threading.Event
     progress: Progress
-    output: Output
+    output: PrefetchOutput
     checksum_retries: int = 2
 
     def part(self, file: RemoteFile) -> Path:

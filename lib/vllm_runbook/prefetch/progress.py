@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
-from typing import Any, TextIO
+
+from vllm_runbook.job_output import Output
 
 
-class Output:
-    """Prints events as JSON lines. ``secret`` never appears in what is printed."""
-
-    def __init__(self, stream: TextIO, secret: str | None) -> None:
-        self._stream = stream
-        self._secret = secret
-        self._lock = threading.Lock()
-
-    def clean(self, text: str) -> str:
-        """The text without the secret."""
-        return text.replace(self._secret, "***") if self._secret else text
-
-    def event(self, name: str, **fields: Any) -> None:
-        self.line(json.dumps({"event": name, **fields}))
-
-    def line(self, text: str) -> None:
-        with self._lock:
-            print(self.clean(text), file=self._stream, flush=True)
+class PrefetchOutput(Output):
+    """The prefetch's events."""
 
     def retry(self, what: str, reason: str, seconds: float) -> None:
         """Tell of a pause before another attempt."""

@@ -19,7 +19,7 @@ from vllm_runbook.prefetch.listing import INDEX, Listing, RemoteFile, Selection,
 from vllm_runbook.prefetch.lock import exclusive
 from vllm_runbook.prefetch.marker import Marker, read_marker, remove_marker, write_marker
 from vllm_runbook.prefetch.outcomes import ExitCode, Interrupted, PrefetchError
-from vllm_runbook.prefetch.progress import Output, Progress
+from vllm_runbook.prefetch.progress import PrefetchOutput, Progress
 from vllm_runbook.prefetch.retry import RetryPolicy, with_retries
 from vllm_runbook.prefetch.space import check_space, gib, translate_os_error
 
@@ -49,7 +49,7 @@ class Settings:
 class Prefetch:
     """One run. ``stop`` ends it early and cleanly."""
 
-    def __init__(self, settings: Settings, output: Output, stop: threading.Event) -> None:
+    def __init__(self, settings: Settings, output: PrefetchOutput, stop: threading.Event) -> None:
         self._settings = settings
         self._output = output
         self._stop = stop

@@ -10,9 +10,8 @@ from typing import Any
 import openai
 import pytest
 
+from simulated_vllm import RECORDINGS, Server, Start
 from vllm_sandbox.vllm.server import NOT_PLAYED
-
-from .conftest import RECORDINGS, Server, Start
 
 
 @pytest.fixture

@@ -14,9 +14,8 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from simulated_vllm import RECORDINGS, Server, Start, metric
 from vllm_sandbox.vllm.metrics import Metrics
-
-from .conftest import RECORDINGS, Server, Start
 
 BUSY = "The engine is currently busy and cannot accept new requests. Please try again later or on a different instance."
 
@@ -38,15 +37,6 @@ def last_reason(text: str) -> str | None:
     chunks = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
     reason: str | None = chunks[-1]["choices"][0]["finish_reason"]
     return reason
-
-
-async def metric(server: Server, name: str, **labels: str) -> float:
-    _, text = await server.get("/metrics")
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            if sample.name == name and labels.items() <= sample.labels.items():
-                return sample.value
-    raise AssertionError(f"no {name}{labels}")
 
 
 @pytest.mark.parametrize("stream", [True, False])

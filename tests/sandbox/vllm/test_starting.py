@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from simulated_vllm import RECORDINGS, Start
 from vllm_sandbox.vllm import flags
-
-from .conftest import RECORDINGS, Start
 
 Models = Callable[[str], Path]
 TINY = "sandbox/tiny-llama"

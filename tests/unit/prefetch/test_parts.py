@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import json
 import threading
 from pathlib import Path
@@ -12,7 +11,6 @@ import pytest
 
 from vllm_runbook.prefetch.listing import RemoteFile, Selection, check_index
 from vllm_runbook.prefetch.outcomes import ExitCode, PrefetchError, Transient
-from vllm_runbook.prefetch.progress import Output
 from vllm_runbook.prefetch.retry import RetryPolicy, with_retries
 from vllm_runbook.prefetch.space import check_space, free_bytes, translate_os_error
 
@@ -116,11 +114,3 @@ def test_an_index_with_a_missing_shard(tmp_path: Path) -> None:
     with pytest.raises(PrefetchError, match=r"names 1 shards .* first 2\.safetensors") as caught:
         check_index(index, _files("1.safetensors"))
     assert caught.value.code is ExitCode.CHECKSUM
-
-
-def test_the_secret_is_cleaned_from_everything_printed() -> None:
-    stream = io.StringIO()
-    output = Output(stream, "hf_secret")
-    output.event("warning", message="Bearer hf_secret was refused")
-    output.line("hf_secret")
-    assert "hf_secret" not in stream.getvalue() and stream.getvalue().count("***") == 2
