@@ -67,10 +67,14 @@ def measure(book: Notebook, experiment: Experiment, policy: Policy) -> ScaleUp:
 
 
 def _breach(experiment: Experiment, policy: Policy) -> datetime:
-    if experiment.report.began is not None:
-        for sample in experiment.report.samples:
-            if sample["in_flight"] > policy.threshold:
-                return experiment.report.began + timedelta(seconds=sample["second"] + 1)
+    """Within the first second whose end has more requests than the target, in proportion."""
+    before = 0
+    for sample in experiment.report.samples:
+        now = sample["in_flight"]
+        if now > policy.threshold and experiment.report.began is not None:
+            share = (policy.threshold - before) / (now - before)
+            return experiment.report.began + timedelta(seconds=sample["second"] - 1 + max(0.0, share))
+        before = now
     raise RunbookError(
         "The load never exceeded the target",
         why=f"{policy.name}: no second had more than {policy.threshold} requests in the system",
