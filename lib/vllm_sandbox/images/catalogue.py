@@ -95,7 +95,10 @@ def _register_known() -> None:
             programs={**SHELL, "prometheus": _prometheus, "promtool": binary("promtool")},
         )
     )
-    for name, command, program in (("keda", "/keda", _keda_operator), ("keda-metrics-apiserver", "/keda-adapter", _keda_adapter)):
+    for name, command, program in (
+        ("keda", "/keda", _keda_operator),
+        ("keda-metrics-apiserver", "/keda-adapter", _keda_adapter),
+    ):
         register(Image(f"ghcr.io/kedacore/{name}", entrypoint=(command,), programs={command: program}, user=1000))
 
 
@@ -111,7 +114,9 @@ def _prometheus(args: list[str], context: Context) -> list[str]:
     listen = next((a.partition("=")[2] for a in args if a.startswith("--web.listen-address=")), ":9090")
     port = listen.rpartition(":")[2]
     kept = [a for a in args if not a.startswith(("--web.listen-address=", "--config.file="))]
-    named = next((a.partition("=")[2] for a in args if a.startswith("--config.file=")), "/etc/prometheus/prometheus.yml")
+    named = next(
+        (a.partition("=")[2] for a in args if a.startswith("--config.file=")), "/etc/prometheus/prometheus.yml"
+    )
     file = Path(context.env["TMPDIR"]) / "prometheus.yml"
     file.write_text(yaml.safe_dump(_with_kubeconfig(yaml.safe_load(Path(named).read_text()), context.env)))
     listen = f"--web.listen-address={context.pod_ip}:{port}"
