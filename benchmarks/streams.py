@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import resource
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
-import aiohttp
 from measuring import Row, cpu_seconds, kubectl, runbook, sandbox
 
 RATE, TOKENS, SECONDS = 50, 64, 20
@@ -22,15 +22,16 @@ def measure() -> list[Row]:
         pods = json.loads(
             kubectl(kubeconfig, "-n", "llm", "get", "pods", "-o", "json", "-l", "app.kubernetes.io/name=vllm-inference")
         )
-        url = f"http://{pods['items'][0]['status']['podIP'].replace('10.', '127.', 1)}:8000/v1/chat/completions"
+        url = f"http://{pods['items'][0]['status']['podIP'].replace('10.', '127.', 1)}:8000"
         sandbox_id = _sandbox_id(kubeconfig.parent)
-        before, own, began = cpu_seconds(sandbox_id), _own(), time.monotonic()
-        complete, ttft = asyncio.run(_load(url))
+        before, began = cpu_seconds(sandbox_id), time.monotonic()
+        result = _load(url)
         wall = time.monotonic() - began
         after = cpu_seconds(sandbox_id)
+        client = result["client"]["cpu_seconds"] / wall
         server = max(((after[pid] - before.get(pid, 0.0)), pid) for pid in after if _is_server(pid))[0] / wall
-        all_of_it = (sum(after.values()) - sum(before.values()) + _own() - own) / wall
-    assert complete == RATE * SECONDS, f"{complete} of {RATE * SECONDS} streams were complete"
+        all_of_it = (sum(after.values()) - sum(before.values())) / wall + client
+    assert result["complete"] == RATE * SECONDS, f"of {RATE * SECONDS} streams failed: {result['reasons']}"
     what = f"CPU of sandbox, server and client at {RATE} streams/s × {TOKENS} tokens"
     return [
         Row(what, f"{all_of_it:.2f} cores", "budget", f"{BUDGET} cores", f"{all_of_it / BUDGET:.2f}"),
@@ -41,35 +42,24 @@ def measure() -> list[Row]:
             f"{all_of_it:.2f} cores",
             f"{server / all_of_it:.2f}",
         ),
-        Row("median time to first token then", f"{ttft * 1000:.0f} ms", "", "", ""),
+        Row(
+            "… of it the load generator",
+            f"{client:.2f} cores",
+            "all",
+            f"{all_of_it:.2f} cores",
+            f"{client / all_of_it:.2f}",
+        ),
+        Row("median time to first token then", f"{result['ttft_seconds']['p50'] * 1000:.0f} ms", "", "", ""),
     ]
 
 
-async def _load(url: str) -> tuple[int, float]:
-    """Open loop at a fixed rate: complete streams, and the median time to the first token."""
-    firsts: list[float] = []
-    body = {"model": "qwen3-8b", "messages": [{"role": "user", "content": "hello"}], "max_tokens": TOKENS}
-    body |= {"ignore_eos": True, "stream": True}
-
-    async def one(session: aiohttp.ClientSession) -> bool:
-        began = time.monotonic()
-        chunks = 0
-        async with session.post(url, json=body) as answer:
-            async for piece in answer.content.iter_any():
-                before, chunks = chunks, chunks + piece.count(b'"finish_reason"')
-                if before < 2 <= chunks:  # the first chunk only opens the answer
-                    firsts.append(time.monotonic() - began)
-        return chunks == TOKENS + 1
-
-    loop = asyncio.get_running_loop()
-    start = loop.time()
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        tasks = []
-        for number in range(RATE * SECONDS):
-            await asyncio.sleep(max(0.0, start + number / RATE - loop.time()))
-            tasks.append(asyncio.create_task(one(session)))
-        done = await asyncio.gather(*tasks)
-    return sum(done), sorted(firsts)[len(firsts) // 2]
+def _load(url: str) -> dict[str, Any]:
+    """The load generator's result."""
+    command = [sys.executable, "-m", "vllm_runbook.load", "--url", url, "--model", "qwen3-8b", "--arrivals", "fixed"]
+    command += ["--rate", str(RATE), "--seconds", str(SECONDS), "--output-tokens", str(TOKENS), "--prompt-tokens", "8"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
 def _sandbox_id(directory: Path) -> str:
@@ -79,8 +69,3 @@ def _sandbox_id(directory: Path) -> str:
 
 def _is_server(pid: int) -> bool:
     return b"vllm_sandbox.vllm" in Path(f"/proc/{pid}/cmdline").read_bytes()
-
-
-def _own() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime

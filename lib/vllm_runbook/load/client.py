@@ -14,7 +14,7 @@ import aiohttp
 from yarl import URL
 
 from vllm_runbook.load.answer import AnswerStream
-from vllm_runbook.load.outcomes import Kind, Outcome, dropped, of_answer, of_failure, of_refusal
+from vllm_runbook.load.outcomes import Outcome, dropped, of_answer, of_failure, of_refusal
 from vllm_runbook.load.prompts import prompt
 
 
@@ -113,18 +113,17 @@ class Client:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
-    async def attempt(self, number: int, began: float, timeout: float, observer: Observer) -> Attempt:
-        """Send request ``number`` and read the answer for up to ``timeout`` seconds."""
+    async def attempt(self, body: bytes, began: float, timeout: float, observer: Observer) -> Attempt:
+        """Send a request and read the answer for up to ``timeout`` seconds."""
         answer, timing = AnswerStream(), Timing(began)
-        body = self.target.body(number)
         try:
             async with asyncio.timeout(timeout):
                 refusal = await self._ask(body, answer, timing, observer)
             outcome = refusal or self._judge(answer)
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
-            outcome = self._judge(answer)
-            if outcome.kind is not Kind.COMPLETE:  # what ends after the last word is nobody's loss
-                outcome = outcome if answer.error else of_failure(error)
+            outcome = self._judge(answer)  # what the server said counts, and only then how the connection ended
+            if outcome.reason == "truncated":
+                outcome = of_failure(error)
         return Attempt(outcome, answer, timing)
 
     async def _ask(self, body: bytes, answer: AnswerStream, timing: Timing, observer: Observer) -> Outcome | None:

@@ -107,8 +107,8 @@ class _Run:
     async def _check(self) -> None:
         """One request first. A server that can't be reached, or is busy, isn't an error: that gets measured."""
         timeout = min(self._settings.timeout, _CHECK_TIMEOUT_S)
-        attempt = await self._client.attempt(_CHECK_NUMBER, perf_counter(), timeout, Tally())
-        outcome = attempt.outcome
+        body = self._settings.target.body(_CHECK_NUMBER)
+        outcome = (await self._client.attempt(body, perf_counter(), timeout, Tally())).outcome
         if outcome.refuses_arguments:
             raise Refused(
                 f"The server at {self._settings.target.url} refused the first request with status {outcome.status}: "
@@ -142,12 +142,13 @@ class _Run:
     async def _request(self, number: int) -> None:
         """One request with its retries."""
         tally, policy = self._tally, self._settings.policy
+        body = self._settings.target.body(number)
         tally.sent()
         began = perf_counter()
         deadline = began + self._settings.timeout
         retried = 0
         while True:
-            attempt = await self._client.attempt(number, began, deadline - perf_counter(), tally)
+            attempt = await self._client.attempt(body, began, deadline - perf_counter(), tally)
             pause = policy.pause(retried, self._random)
             if not policy.again(attempt, retried) or perf_counter() + pause >= deadline:
                 break

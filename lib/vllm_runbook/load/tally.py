@@ -36,6 +36,7 @@ class Tally:
         self._counts: Counter[str] = Counter()
         self._sampled: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
+        self._examples: dict[str, str] = {}
         self._first_chunks: list[float] = []
         self._drops: list[str] = []
         self._ttft, self._itl, self._tpot, self._e2e = (array("d") for _ in range(4))
@@ -65,6 +66,7 @@ class Tally:
             self._latencies(last)
         else:
             self._reasons[last.outcome.reason] += 1
+            self._examples.setdefault(last.outcome.reason, last.outcome.words)
         if last.outcome.kind is Kind.DROPPED:
             self._drops[1:] = [now_iso()]  # the first one, and the last one so far
 
@@ -93,7 +95,10 @@ class Tally:
         }
 
     def result(self, *, interrupted: bool) -> dict[str, Any]:
-        """Everything until now. ``sent`` is the sum of complete, dropped, rejected and unfinished."""
+        """Everything until now. ``sent`` is the sum of complete, dropped, rejected and unfinished.
+
+        ``reasons`` counts the dropped and the rejected, ``examples`` quotes what the first of each kind was told.
+        """
         seconds = time.perf_counter() - self.began
         counts = self._counts
         return {
@@ -101,6 +106,7 @@ class Tally:
             "unfinished": self.in_flight,
             "retried": counts["retried"],
             "reasons": dict(self._reasons.most_common()),
+            "examples": {reason: words for reason, words in self._examples.items() if words},
             "seconds": round(seconds, 3),
             "requests_per_second": round(counts["complete"] / seconds, 3),
             "output_tokens": counts["output_tokens"],

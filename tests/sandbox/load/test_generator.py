@@ -55,7 +55,7 @@ async def test_retries_make_it_whole(load: Generator, start: Start) -> None:
 
 async def test_a_server_that_ends_drops_what_is_in_flight(load: Generator, start: Start) -> None:
     server = start("--max-model-len", "1024", "--max-num-seqs", "4")
-    running = await load.start(server, "--seconds", "2", "--output-tokens", "500", "--no-check")
+    running = await load.start(server, "--seconds", "3", "--output-tokens", "500", "--no-check")
     await running.sample(lambda sample: sample["tokens"] > 0 and sample["in_flight"] > 10)
     server.stop()
     result = (await running.end()).result
@@ -67,13 +67,13 @@ async def test_a_server_that_ends_drops_what_is_in_flight(load: Generator, start
 
 async def test_a_server_that_drains_refuses_the_new_ones_only(load: Generator, start: Start) -> None:
     server = start("--max-model-len", "1024", "--shutdown-timeout", "60")
-    running = await load.start(server, "--seconds", "2", "--output-tokens", "300", "--no-check")
+    running = await load.start(server, "--seconds", "3", "--output-tokens", "300", "--no-check")
     await running.sample(lambda sample: sample["in_flight"] > 10)
     server.stop()
     result = (await running.end()).result
     reasons = result["reasons"]
     assert reasons["http_500"] > 0 and set(reasons) <= {"http_500", "connection_refused", "connection_closed"}
-    assert result["complete"] > 10 and result["complete"] + sum(reasons.values()) == result["sent"] == 40
+    assert result["complete"] > 10 and result["complete"] + sum(reasons.values()) == result["sent"] == 60
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

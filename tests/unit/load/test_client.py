@@ -18,7 +18,7 @@ from vllm_runbook.load.tally import Tally
 
 async def attempt(target: Target, timeout: float = 10, **options: Any) -> Attempt:
     async with Client(target, **options) as client:
-        return await client.attempt(0, perf_counter(), timeout, Tally())
+        return await client.attempt(target.body(0), perf_counter(), timeout, Tally())
 
 
 async def reason(script: Scripted, **more: Any) -> str:
@@ -35,7 +35,7 @@ async def test_a_whole_answer_and_its_times() -> None:
         assert len(timing.gaps) == 2 and sum(timing.gaps) == pytest.approx(timing.last - timing.first)
 
 
-async def test_what_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_sent() -> None:
     async with scripted(chunked(RECORDED)) as script:
         await attempt(script.target(prompt_tokens=5, api_key="s3cret"))
         await attempt(script.target(exact=False, url=script.url / "gateway"))
@@ -61,6 +61,7 @@ async def test_what_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
         (chunked(stream(3), whole=False), "complete"),  # cut after the last word
         (chunked(stream(2, None, usage=-1, done=False), whole=False), "truncated"),
         (chunked(stream(2, "abort")), "aborted"),
+        (chunked(stream(2, "abort", done=False), whole=False), "aborted"),
         (chunked(stream(2, "length")), "wrong_token_count"),
         (chunked(BUSY_STREAM), "busy_event"),
         (chunked(BUSY_STREAM, whole=False), "busy_event"),
@@ -101,10 +102,10 @@ async def test_a_server_that_hangs(sent: bytes) -> None:
         assert (await attempt(script.target(), timeout=0.3)).outcome.reason == "timeout"
 
 
-async def test_connections_are_new_unless_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connections_are_new_unless_kept() -> None:
     async with scripted(chunked(RECORDED)) as script, Client(script.target()) as client:
         for number in range(3):
-            await client.attempt(number, perf_counter(), 10, Tally())
+            await client.attempt(client.target.body(number), perf_counter(), 10, Tally())
     assert len(script.requests) == 3 and all("Connection: close" in head for head, _ in script.requests)
     connections = 0
 
@@ -119,7 +120,7 @@ async def test_connections_are_new_unless_kept(monkeypatch: pytest.MonkeyPatch) 
     url = URL(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
     async with Client(Target(url, "tiny", 8, 3), keep_alive=True) as client:
         for number in range(3):
-            ended = await client.attempt(number, perf_counter(), 10, Tally())
+            ended = await client.attempt(client.target.body(number), perf_counter(), 10, Tally())
             assert ended.outcome.kind is Kind.COMPLETE
     assert connections == 1
     server.close()

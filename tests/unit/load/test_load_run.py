@@ -103,6 +103,8 @@ async def test_each_kind_is_counted_once() -> None:
         result = (await run(script)).result
     assert [result[name] for name in ("sent", "complete", "dropped", "rejected", "retried")] == [10, 6, 3, 1, 0]
     assert result["reasons"] == {"busy": 1, "http_503": 1, "truncated": 1, "busy_event": 1}
+    assert result["examples"]["http_503"] == "no healthy upstream"
+    assert result["examples"]["busy_event"].startswith("The engine is currently busy")
     assert result["first_drop_at"] <= result["last_drop_at"]
     assert result["output_tokens"] == 18
 
