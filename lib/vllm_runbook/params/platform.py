@@ -236,6 +236,11 @@ class Platform(Strict):
     request_memory_mib: float = Field(default=2, gt=0)
     time_scale: float = Field(default=1, ge=1)
 
+    @property
+    def naive_namespace(self) -> str:
+        """Where the usual guide's deployment is rehearsed, beside ours."""
+        return f"{self.namespace}-naive"
+
     def image(self, reference: str) -> str:
         """An image reference as this platform pulls it: through ``registry_mirror`` if there is one."""
         if self.registry_mirror is None:

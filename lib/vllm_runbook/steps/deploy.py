@@ -73,7 +73,7 @@ def deployment(params: Params, sizing: Sizing) -> Object:
         f"{affinity}.matchExpressions": [{"key": label.key, "operator": "In", "values": [label.value]}],
         f"{pod}.tolerations": [toleration.manifest() for toleration in platform.gpu.tolerations],
         f"{pod}.terminationGracePeriodSeconds": end.grace_period_seconds,
-        f"{pod}.volumes[0]": _weights_volume(params),
+        f"{pod}.volumes[0]": weights_volume(params),
         f"{pod}.volumes[1].emptyDir.sizeLimit": f"{host.shm_gib}Gi",
         f"{container}.image": platform.image(platform.images.vllm),
         f"{container}.args": arguments(params, sizing),
@@ -114,15 +114,19 @@ def arguments(params: Params, sizing: Sizing) -> list[str]:
     return [*args, *model.extra_args]
 
 
-def _weights_volume(params: Params) -> Object:
+def weights_volume(params: Params) -> Object:
+    """The volume that servers read their weights from."""
     storage = params.platform.storage
     if storage.strategy == "per_node":
         return {"name": "weights", "hostPath": {"path": storage.node_path, "type": "Directory"}}
     return {"name": "weights", "persistentVolumeClaim": {"claimName": weights.CLAIM, "readOnly": True}}
 
 
-def wait_available(book: Notebook, timeline: PodTimeline) -> None:
+def wait_available(book: Notebook, timeline: PodTimeline, labels: str = PODS) -> None:
     """Watch the rollout until every replica is ready; note the checks.
+
+    Args:
+        labels: selector of the Deployment's pods.
 
     Raises:
         Hopeless: a pod can't start: its events and last log lines say why.
@@ -132,8 +136,8 @@ def wait_available(book: Notebook, timeline: PodTimeline) -> None:
     target = Ref("Deployment", DEPLOYMENT, namespace)
     selections = [
         Selection.of(target),
-        Selection("ReplicaSet", namespace, labels=PODS),
-        Selection("Pod", namespace, labels=PODS),
+        Selection("ReplicaSet", namespace, labels=labels),
+        Selection("Pod", namespace, labels=labels),
     ]
 
     def record(event: Seen, _events: Events) -> None:
@@ -141,12 +145,12 @@ def wait_available(book: Notebook, timeline: PodTimeline) -> None:
             timeline.record(event.at, event.object, deleted=event.type == "DELETED")
 
     def reached(state: State) -> bool:
-        for pod in _new_pods(state):
+        for pod in new_pods(state):
             if _can_not_start(pod):
                 why = explaining.why(book.cluster, [pod])
                 hint = "Change what is named above and run this notebook again."
                 raise Hopeless(f"{target} can't start its server", why=why, next_step=hint)
-        return _rolled_out(state.only("Deployment"))
+        return rolled_out(state.only("Deployment"))
 
     seconds = book.sizing.startup.period_seconds * book.sizing.startup.failure_threshold + _BEFORE_START
     state = k8s.wait(
@@ -158,7 +162,7 @@ def wait_available(book: Notebook, timeline: PodTimeline) -> None:
         on_event=record,
         explain=lambda state: explaining.why(book.cluster, state.all("Pod"), target),
     )
-    pods = _new_pods(state)
+    pods = new_pods(state)
     nodes = {pod["spec"].get("nodeName", "") for pod in pods}
     ready = {node["metadata"]["name"] for node in gpu_nodes.ready_nodes(book)}
     book.check("every replica is ready", True)
@@ -170,7 +174,7 @@ def wait_available(book: Notebook, timeline: PodTimeline) -> None:
         book.figure("start_seconds", seconds_to_ready)
 
 
-def _rolled_out(item: Object | None) -> bool:
+def rolled_out(item: Object | None) -> bool:
     """As `kubectl rollout status` judges it."""
     if item is None:
         return False
@@ -186,7 +190,7 @@ def _rolled_out(item: Object | None) -> bool:
 _REVISION = "metadata.annotations[deployment.kubernetes.io/revision]"
 
 
-def _new_pods(state: State) -> list[Object]:
+def new_pods(state: State) -> list[Object]:
     """Pods of the newest ReplicaSet: those before it may be failing for reasons that are being mended."""
     item = state.only("Deployment")
     if item is None or k8s.get_in(item, "status.observedGeneration", 0) < item["metadata"]["generation"]:
@@ -239,8 +243,8 @@ class Answer:
         return self.finish_reason in ("stop", "length") and self.completion_tokens > 0
 
 
-def endpoint(book: Notebook) -> ServiceProxy:
-    """The inference Service through the API server, once it has a ready pod.
+def endpoint(book: Notebook, service: str = SERVICE) -> ServiceProxy:
+    """A Service of servers through the API server, once it has a ready pod.
 
     Raises:
         TimedOut: no pod of the Service is ready.
@@ -250,12 +254,12 @@ def endpoint(book: Notebook) -> ServiceProxy:
         endpoints = [each for item in state.all("EndpointSlice") for each in item.get("endpoints") or ()]
         return any(each.get("conditions", {}).get("ready") for each in endpoints)
 
-    slices = Selection("EndpointSlice", book.namespace, labels=f"kubernetes.io/service-name={SERVICE}")
-    k8s.wait(book.cluster, f"Service {book.namespace}/{SERVICE} has a ready pod", [slices], reached, seconds=60)
-    return ServiceProxy(book.cluster, book.namespace, SERVICE, PORT)
+    slices = Selection("EndpointSlice", book.namespace, labels=f"kubernetes.io/service-name={service}")
+    k8s.wait(book.cluster, f"Service {book.namespace}/{service} has a ready pod", [slices], reached, seconds=60)
+    return ServiceProxy(book.cluster, book.namespace, service, PORT)
 
 
-def chat(book: Notebook, question: str, *, max_tokens: int = 64) -> Answer:
+def chat(book: Notebook, question: str, *, max_tokens: int = 64, service: str = SERVICE) -> Answer:
     """Ask one question and print the answer as it streams; note the checks.
 
     Raises:
@@ -270,7 +274,7 @@ def chat(book: Notebook, question: str, *, max_tokens: int = 64) -> Answer:
     }
     answer = Answer()
     began = time.monotonic()
-    for piece in _pieces(endpoint(book).stream("v1/chat/completions", body), answer):
+    for piece in _pieces(endpoint(book, service).stream("v1/chat/completions", body), answer):
         answer.ttft_seconds = answer.ttft_seconds or time.monotonic() - began
         answer.text += piece
         print(piece, end="", flush=True)
