@@ -107,7 +107,8 @@ def why(cluster: Cluster, pods: Iterable[Object], owner: Ref | None = None) -> s
     return "\n".join(found) or "no event and no log line tells why"
 
 
-def _log_part(cluster: Cluster, pod: Object) -> list[str]:
+def failed_log(cluster: Cluster, pod: Object) -> tuple[str, list[str]]:
+    """The container that is in trouble, and the last lines of its failed run; empty where nothing failed."""
     status = pod.get("status", {})
     for container in [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]:
         if _container_trouble(container):
@@ -115,8 +116,13 @@ def _log_part(cluster: Cluster, pod: Object) -> list[str]:
             # The status may lag behind the container by one restart: then the other log is the one.
             for previous in (first, not first):
                 if lines := last_lines(cluster, ref_of(pod), container["name"], previous=previous):
-                    return [f"  last lines of container {container['name']}:", *(f"    {line}" for line in lines)]
-    return []
+                    return container["name"], lines
+    return "", []
+
+
+def _log_part(cluster: Cluster, pod: Object) -> list[str]:
+    container, lines = failed_log(cluster, pod)
+    return [f"  last lines of container {container}:", *(f"    {line}" for line in lines)] if lines else []
 
 
 def pod_error(cluster: Cluster, what: str, pod: Object, next_step: str) -> RunbookError:

@@ -7,8 +7,8 @@
 """
 
 from .errors import ParamsError, Problem
-from .load import Params, load
+from .load import Params, load, names
 from .model import Model
 from .platform import Platform
 
-__all__ = ["Model", "Params", "ParamsError", "Platform", "Problem", "load"]
+__all__ = ["Model", "Params", "ParamsError", "Platform", "Problem", "load", "names"]

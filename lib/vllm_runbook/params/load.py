@@ -100,10 +100,16 @@ def find(kind: str, name: str | Path) -> Path:
     for place in places:
         if (place / f"{name}.yaml").is_file():
             return place / f"{name}.yaml"
-    known = sorted({file.stem for place in places for file in place.glob("*.yaml")})
+    known = names(kind)
     searched = ", ".join(str(place) for place in places)
     allowed = f"one of {', '.join(known)}" if known else f"no parameter files found (searched {searched})"
     raise ParamsError([Problem("argument", kind, name, allowed, did_you_mean(name, known))])
+
+
+def names(kind: str) -> list[str]:
+    """Every platform or model (``kind``) that there is a file of."""
+    folder = KINDS[kind]
+    return sorted({file.stem for directory in search_path() for file in (directory / folder).glob("*.yaml")})
 
 
 def search_path() -> list[Path]:

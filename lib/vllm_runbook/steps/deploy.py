@@ -75,7 +75,7 @@ def deployment(params: Params, sizing: Sizing) -> Object:
         f"{affinity}.matchExpressions": [{"key": label.key, "operator": "In", "values": [label.value]}],
         f"{pod}.tolerations": [toleration.manifest() for toleration in platform.gpu.tolerations],
         f"{pod}.terminationGracePeriodSeconds": end.grace_period_seconds,
-        f"{pod}.volumes[0]": _weights_volume(params),
+        f"{pod}.volumes[0]": weights_volume(params),
         f"{pod}.volumes[1].emptyDir.sizeLimit": f"{host.shm_gib}Gi",
         f"{container}.image": platform.image(platform.images.vllm),
         f"{container}.args": arguments(params, sizing),
@@ -119,25 +119,29 @@ def arguments(params: Params, sizing: Sizing) -> list[str]:
     return [*args, *model.extra_args]
 
 
-def _weights_volume(params: Params) -> Object:
+def weights_volume(params: Params) -> Object:
+    """The volume that servers read their weights from."""
     storage = params.platform.storage
     if storage.strategy == "per_node":
         return {"name": "weights", "hostPath": {"path": storage.node_path, "type": "Directory"}}
     return {"name": "weights", "persistentVolumeClaim": {"claimName": weights.CLAIM, "readOnly": True}}
 
 
-def selections(book: Notebook) -> list[Selection]:
+def selections(book: Notebook, labels: str = PODS) -> list[Selection]:
     """What a rollout of ours consists of: Deployment, ReplicaSets and pods."""
     namespace = book.namespace
     return [
         Selection.of(Ref("Deployment", DEPLOYMENT, namespace)),
-        Selection("ReplicaSet", namespace, labels=PODS),
-        Selection("Pod", namespace, labels=PODS),
+        Selection("ReplicaSet", namespace, labels=labels),
+        Selection("Pod", namespace, labels=labels),
     ]
 
 
-def wait_available(book: Notebook, timeline: PodTimeline) -> None:
+def wait_available(book: Notebook, timeline: PodTimeline, labels: str = PODS) -> None:
     """Watch the rollout until every replica is ready; note the checks.
+
+    Args:
+        labels: selector of the Deployment's pods.
 
     Raises:
         Hopeless: a pod can't start: its events and last log lines say why.
@@ -161,7 +165,7 @@ def wait_available(book: Notebook, timeline: PodTimeline) -> None:
     state = k8s.wait(
         book.cluster,
         f"{target} is available",
-        selections(book),
+        selections(book, labels),
         reached,
         seconds=seconds,
         on_event=record,
@@ -248,8 +252,8 @@ class Answer:
         return self.finish_reason in ("stop", "length") and self.completion_tokens > 0
 
 
-def endpoint(book: Notebook) -> ServiceProxy:
-    """The inference Service through the API server, once it has a ready pod.
+def endpoint(book: Notebook, service: str = SERVICE) -> ServiceProxy:
+    """A Service of servers through the API server, once it has a ready pod.
 
     Raises:
         TimedOut: no pod of the Service is ready.
@@ -259,12 +263,12 @@ def endpoint(book: Notebook) -> ServiceProxy:
         endpoints = [each for item in state.all("EndpointSlice") for each in item.get("endpoints") or ()]
         return any(each.get("conditions", {}).get("ready") for each in endpoints)
 
-    slices = Selection("EndpointSlice", book.namespace, labels=f"kubernetes.io/service-name={SERVICE}")
-    k8s.wait(book.cluster, f"Service {book.namespace}/{SERVICE} has a ready pod", [slices], reached, seconds=60)
-    return ServiceProxy(book.cluster, book.namespace, SERVICE, PORT)
+    slices = Selection("EndpointSlice", book.namespace, labels=f"kubernetes.io/service-name={service}")
+    k8s.wait(book.cluster, f"Service {book.namespace}/{service} has a ready pod", [slices], reached, seconds=60)
+    return ServiceProxy(book.cluster, book.namespace, service, PORT)
 
 
-def chat(book: Notebook, question: str, *, max_tokens: int = 64) -> Answer:
+def chat(book: Notebook, question: str, *, max_tokens: int = 64, service: str = SERVICE) -> Answer:
     """Ask one question and print the answer as it streams; note the checks.
 
     Raises:
@@ -279,7 +283,7 @@ def chat(book: Notebook, question: str, *, max_tokens: int = 64) -> Answer:
     }
     answer = Answer()
     began = time.monotonic()
-    for piece in _pieces(endpoint(book).stream("v1/chat/completions", body), answer):
+    for piece in _pieces(endpoint(book, service).stream("v1/chat/completions", body), answer):
         answer.ttft_seconds = answer.ttft_seconds or time.monotonic() - began
         answer.text += piece
         print(piece, end="", flush=True)

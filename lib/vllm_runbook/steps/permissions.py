@@ -80,6 +80,7 @@ def _deploy(platform: Platform) -> list[Rule]:
         *rules("get create patch", "serviceaccounts", namespace=namespace),
         *rules(_WRITE, "services", namespace=namespace),
         *rules("get create", "services/proxy", namespace=namespace),
+        *rules("list watch", "endpointslices", group="discovery.k8s.io", namespace=namespace),
         *rules(_WRITE, "deployments", group="apps", namespace=namespace),
         *rules("list watch", "replicasets", group="apps", namespace=namespace),
         *rules("get", "persistentvolumeclaims", namespace=namespace),
@@ -93,17 +94,42 @@ def _observability(platform: Platform) -> list[Rule]:
     return []
 
 
+def _naive(platform: Platform) -> list[Rule]:
+    """The usual guide's deployment in its own namespace: what ours needs in its own, and to undo it."""
+    namespace = platform.naive_namespace
+    there = platform.model_copy(update={"namespace": namespace})
+    return [
+        *_weights(there),
+        *_deploy(there),
+        *rules("list watch delete", "namespaces"),
+        *_removal(namespace),
+        *rules("create patch", "poddisruptionbudgets", group="policy", namespace=namespace),
+        *rules("create patch", "scaledobjects", group="keda.sh", namespace=namespace),
+        *rules("create", "pods/eviction", namespace=namespace),
+        *rules("delete", "pods", namespace=namespace),
+        *rules("watch", "events", namespace=namespace),
+    ]
+
+
 def _teardown(platform: Platform) -> list[Rule]:
-    namespace, plugin = platform.namespace, platform.device_plugin.namespace
-    verbs = "get list watch delete"
     return [
         *rules("get list patch", "nodes"),
         *rules("list", "pods"),
-        *rules(verbs, "namespaces"),
+        *rules("get list watch delete", "namespaces"),
+        *_removal(platform.namespace),
+        *_removal(platform.naive_namespace),
+        *rules("get list watch delete", "daemonsets", group="apps", namespace=platform.device_plugin.namespace),
+    ]
+
+
+def _removal(namespace: str) -> list[Rule]:
+    """To find and delete what we made in a namespace."""
+    verbs = "get list watch delete"
+    return [
         *rules(verbs, "services serviceaccounts secrets persistentvolumeclaims", namespace=namespace),
         *rules(verbs, "deployments daemonsets", group="apps", namespace=namespace),
         *rules(verbs, "jobs", group="batch", namespace=namespace),
-        *rules(verbs, "daemonsets", group="apps", namespace=plugin),
+        *rules(verbs, "poddisruptionbudgets", group="policy", namespace=namespace),
     ]
 
 

@@ -11,7 +11,17 @@ from ..tables import Table
 from . import gpu_nodes
 
 #: Every kind that some notebook creates.
-KINDS = ("Deployment", "Service", "DaemonSet", "Job", "ServiceAccount", "PersistentVolumeClaim", "Secret", "Namespace")
+KINDS = (
+    "Deployment",
+    "Service",
+    "DaemonSet",
+    "Job",
+    "PodDisruptionBudget",
+    "ServiceAccount",
+    "PersistentVolumeClaim",
+    "Secret",
+    "Namespace",
+)
 _SECONDS = 300
 
 Target = tuple[Ref, str]
@@ -40,12 +50,15 @@ class Scope:
 
 
 def plan(book: Notebook, *, delete_weights: bool = False) -> Scope:
-    """What would be removed. Objects that others made, or that were there before, are never in it."""
-    namespaces = dict.fromkeys((book.namespace, book.params.platform.device_plugin.namespace))
-    found = list(k8s.created(book.cluster, KINDS, namespaces))
+    """What would be removed. Objects that others made, or that were there before, are never in it.
+
+    The copy of the weights that the rehearsal of the usual guide made for itself goes without asking.
+    """
+    found = list(k8s.created(book.cluster, KINDS, _namespaces(book)))
     if delete_weights:
         return Scope(found, [])
-    claims = {ref for ref, _ in found if ref.kind == "PersistentVolumeClaim"}
+    rehearsal = book.params.platform.naive_namespace
+    claims = {ref for ref, _ in found if ref.kind == "PersistentVolumeClaim" and ref.namespace != rehearsal}
     keep = [(ref, "holds weights; delete_weights=True removes it") for ref in sorted(claims)]
     spaces = {
         ref for ref, _ in found if ref.kind == "Namespace" and any(ref.name == claim.namespace for claim in claims)
@@ -67,12 +80,17 @@ def remove(book: Notebook, scope: Scope) -> None:
 
 def verify(book: Notebook, scope: Scope) -> None:
     """Look again; note the checks."""
-    namespaces = dict.fromkeys((book.namespace, book.params.platform.device_plugin.namespace))
     kept = {ref for ref, _ in scope.keep}
-    left = [ref for ref, _ in k8s.created(book.cluster, KINDS, namespaces) if ref not in kept]
+    left = [ref for ref, _ in k8s.created(book.cluster, KINDS, _namespaces(book)) if ref not in kept]
     book.check("nothing that this runbook created is left but what was to stay", not left, _names(left))
     there = [ref for ref in kept if book.cluster.find(ref)]
     book.check("what was to stay is there", len(there) == len(kept), _names(kept - set(there)))
+
+
+def _namespaces(book: Notebook) -> list[str]:
+    """Where this runbook makes objects."""
+    platform = book.params.platform
+    return list(dict.fromkeys((platform.namespace, platform.naive_namespace, platform.device_plugin.namespace)))
 
 
 def _seconds(book: Notebook) -> float:

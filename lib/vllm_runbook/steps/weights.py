@@ -46,7 +46,7 @@ def plan(book: Notebook) -> Plan:
     items = _token(book)
     if platform.storage.strategy == "per_node":
         return book.plan([*items, _daemonset(book)])
-    return book.plan([*items, _claim(book, fill_claim(book), platform.storage.access_modes.fill), _job(book)])
+    return book.plan([*items, _claim(book, fill_claim(book), platform.storage.access_modes.fill), prefetch_job(book)])
 
 
 def fill_claim(book: Notebook) -> str:
@@ -84,11 +84,12 @@ def _claim(book: Notebook, name: str, mode: str) -> Object:
     return manifest("weights/pvc.yaml", book.namespace, fields)
 
 
-def _job(book: Notebook) -> Object:
+def prefetch_job(book: Notebook, claim: str = "") -> Object:
+    """The prefetch Job; it writes to ``claim``, by default to the one of :func:`fill_claim`."""
     pod = "spec.template.spec"
     fields = _prefetch_container(book, f"{pod}.containers[0]")
     fields["spec.activeDeadlineSeconds"] = book.sizing.storage.prefetch_deadline_seconds
-    fields[f"{pod}.volumes[0].persistentVolumeClaim.claimName"] = fill_claim(book)
+    fields[f"{pod}.volumes[0].persistentVolumeClaim.claimName"] = claim or fill_claim(book)
     return manifest("weights/prefetch-job.yaml", book.namespace, fields)
 
 
@@ -182,17 +183,20 @@ def _has_log(pod: Object) -> bool:
     return any("running" in status["state"] or "terminated" in status["state"] for status in statuses)
 
 
-def wait_filled(book: Notebook, follower: Follower) -> None:
+def wait_filled(book: Notebook, follower: Follower, claim: str = "") -> None:
     """Watch claim, Job and pods until the prefetch has verified every file; note the checks.
+
+    Args:
+        claim: the one that the Job was given, by default that of :func:`fill_claim`.
 
     Raises:
         Hopeless: the Job failed, its pod can't start, or the claim can't be provisioned; says why.
         TimedOut: the Job's own deadline (plus a margin) passed.
     """
-    if book.params.platform.storage.strategy == "per_node":
+    if book.params.platform.storage.strategy == "per_node" and not claim:
         _wait_on_nodes(book)
         return
-    namespace, claim = book.namespace, fill_claim(book)
+    namespace, claim = book.namespace, claim or fill_claim(book)
     job, owner = Ref("Job", JOB, namespace), Ref("PersistentVolumeClaim", claim, namespace)
     selections = [
         Selection.of(job),

@@ -45,6 +45,7 @@ class Container:
         self._probes: set[asyncio.Task[None]] = set()
         self._token: str | None = None
         self._oom_killed = False
+        self._began = 0.0
         waiting = "PodInitializing" if pod.spec.get("initContainers") else "ContainerCreating"
         self.status: Object = {
             "name": self.name,
@@ -131,6 +132,7 @@ class Container:
                 self._fail_to_start(str(error))
                 return False
             self._process = await Process.start(start, self._open_log())
+            self._began = asyncio.get_running_loop().time()
             self._target = self._pod.target(self, lambda command, timeout: execute(self._beside(command), timeout))
             self.status["containerID"] = f"sandbox://{self._process.pid}"
             self.status["state"] = {"running": {"startedAt": now()}}
@@ -209,7 +211,9 @@ class Container:
         async def changed(ok: bool, why: str) -> bool:
             return bool(await on_change(ok, probe))
 
-        task = self._spawn(observe(probe, check, failed, changed, initial=initial))
+        # the kubelet counts initialDelaySeconds from the container's start, not from the end of its start-up
+        delay = max(0.0, self._began + probe.initial_delay_s - asyncio.get_running_loop().time())
+        task = self._spawn(observe(probe, check, failed, changed, initial=initial, delay_s=delay))
         task.set_name(kind)
 
     async def _startup_result(self, ok: bool, probe: Probe) -> bool:

@@ -117,8 +117,9 @@ async def observe(
     on_change: Callable[[bool, str], Awaitable[bool]],
     *,
     initial: bool | None,
+    delay_s: float = 0.0,
 ) -> None:
-    """Probe for ever, calling ``on_change(ok, why)`` whenever a threshold is crossed.
+    """Probe for ever from ``delay_s`` on, calling ``on_change(ok, why)`` whenever a threshold is crossed.
 
     ``on_failure`` hears of every single failure (for events). ``initial`` is the result assumed
     before the first probe (None: nothing is assumed); only changes are reported. Ends when
@@ -127,7 +128,7 @@ async def observe(
     result = initial
     last: bool | None = None
     run = 0
-    await asyncio.sleep(probe.initial_delay_s)
+    await asyncio.sleep(delay_s)
     tick = asyncio.get_running_loop().time()
     while True:
         ok, why = await check()

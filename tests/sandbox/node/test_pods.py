@@ -3,6 +3,7 @@
 import json
 import subprocess
 import threading
+from datetime import datetime
 
 import pytest
 
@@ -175,6 +176,19 @@ class TestProbes:
         cluster.wait("pod/p", "jsonpath={.status.containerStatuses[0].restartCount}=1")
         assert "failed startup probe" in cluster.kubectl("events", "--for=pod/p")
         assert status(cluster, "p")["ready"] is False
+
+    def test_the_initial_delay_counts_from_the_container_s_start(self, cluster):
+        """As the kubelet's: a delay that the startup probe used up isn't waited for once more."""
+        startup = {**self.READY, "failureThreshold": 60}
+        ready = {"exec": {"command": ["true"]}, "periodSeconds": 1, "initialDelaySeconds": 8}
+        container = shell(f"sleep 8; touch /data/ready; {FOREVER}", startupProbe=startup, readinessProbe=ready)
+        cluster.apply(pod("p", {**container, **self.MOUNT}, **self.VOLUMES))
+        cluster.wait("pod/p", "condition=Ready")
+        found = cluster.get("pod", "p")["status"]
+        (since,) = [each["lastTransitionTime"] for each in found["conditions"] if each["type"] == "Ready"]
+        began = found["containerStatuses"][0]["state"]["running"]["startedAt"]
+        waited = (datetime.fromisoformat(since) - datetime.fromisoformat(began)).total_seconds()
+        assert 8 <= waited < 16  # counted from the end of the start-up it would be 16 and more
 
     def test_http_and_tcp(self, cluster):
         server = "import http.server, os; s = http.server.HTTPServer((os.environ['SANDBOX_POD_IP'], 8080), http.server.SimpleHTTPRequestHandler); s.serve_forever()"  # noqa: E501
