@@ -11,13 +11,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from .. import cluster as k8s
-from ..cluster import Object, Ref
+from ..cluster import Object, Ref, Selection
 from ..manifests import manifest
 from ..notebook import Notebook
 from ..params import Params
 from ..plots import PodTimeline
 from ..sizing.host import BASE_GIB, WORKER_GIB
 from . import deploy, weights
+from .load import Target
 
 CLAIM, DEPLOYMENT, SERVICE, BUDGET = "vllm-model-pvc", deploy.DEPLOYMENT, "naive", "vllm-pdb"
 PODS = "app=vllm-inference"
@@ -163,6 +164,27 @@ def serve(book: Notebook, timeline: PodTimeline, replicas: int = 1) -> None:
     fill(book)
     apply(book, mended(book, replicas))
     deploy.wait_available(room(book), timeline, PODS)
+
+
+def target(book: Notebook) -> Target:
+    """What a load generator is aimed at."""
+    return Target(namespace(book), SERVICE, DEPLOYMENT, PODS)
+
+
+def hold(book: Notebook, replicas: int) -> None:
+    """Serve with so many replicas; 0 frees the GPUs and leaves the rest. Watched until they are ready, or gone.
+
+    Raises:
+        Hopeless, TimedOut: as :func:`serve`; or pods that don't go.
+    """
+    if replicas:
+        timeline = PodTimeline("Pods of the usual guide's deployment", book.params.platform.time_scale)
+        serve(book, timeline, replicas)
+        return
+    item = mended(book, 0)[-1]
+    book.cluster.apply(book.plan([item]).changes[0].desired)
+    pods = Selection("Pod", namespace(book), labels=PODS)
+    k8s.wait(book.cluster, f"{target(book).ref} has no pods", [pods], lambda state: not state.all("Pod"), seconds=120)
 
 
 def chat(book: Notebook, question: str) -> deploy.Answer:
