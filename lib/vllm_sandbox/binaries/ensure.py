@@ -28,6 +28,13 @@ def find(name: str) -> Path | None:
     return None
 
 
+def cached(name: str) -> Path | None:
+    """The program if the cache has it; None for one that no sandbox uses (entry point ``vllm_runbook.tools``)."""
+    with contextlib.suppress(KeyError, Unavailable):
+        return providers.from_cache(TOOLS[name])
+    return None
+
+
 def ensure(*names: str) -> dict[str, Path]:
     """Paths of the named programs, fetching what isn't there.
 
