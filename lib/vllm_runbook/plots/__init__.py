@@ -6,6 +6,7 @@ from .nodes import NodeGpus, gpu_usage, nodes_figure, waiting_gpus
 from .prefetch import PrefetchProgress
 from .recorder import Recorder
 from .theme import alt_text, figure
+from .timed import Timed, timed_figure
 from .timeline import PodTimeline, Span, phase_of
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "PrefetchProgress",
     "Recorder",
     "Span",
+    "Timed",
     "View",
     "alt_text",
     "figure",
@@ -25,5 +27,6 @@ __all__ = [
     "nodes_figure",
     "phase_of",
     "show",
+    "timed_figure",
     "waiting_gpus",
 ]

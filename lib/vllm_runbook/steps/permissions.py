@@ -13,6 +13,7 @@ TITLES = {
     "02_label_gpu_nodes": "GPU node labels",
     "03_storage_weights": "Storage and weights",
     "04_deploy_vllm": "vLLM deployment",
+    "05_observability": "Observability",
     "10_teardown": "Teardown",
 }
 
@@ -86,6 +87,42 @@ def _deploy(platform: Platform) -> list[Rule]:
     ]
 
 
+def _crowd(platform: Platform) -> list[Rule]:
+    """A crowd of KWOK, lists of pods, and objects made and removed again."""
+    if not platform.rehearsal.crowd:
+        return rules("list", "pods")
+    namespace = "crowd"
+    return [
+        *_remove_crowd(platform),
+        *rules("create patch", "namespaces nodes"),
+        *rules("create patch", "clusterroles clusterrolebindings", group="rbac.authorization.k8s.io"),
+        *rules("create patch", "serviceaccounts pods configmaps", namespace=namespace),
+        *rules("create patch", "deployments", group="apps", namespace=namespace),
+        *rules("get", "pods/log", namespace=namespace),
+        *rules("list", "events", namespace=namespace),
+        # helm's record of what it installed
+        *rules("get list create update deletecollection", "secrets", namespace=namespace),
+        # what KWOK gets: nobody can give a permission that they don't have
+        *rules("get list watch delete", "pods"),
+        *rules("patch", "nodes/status pods/status"),
+        *rules("get list watch create update patch", "leases", group="coordination.k8s.io"),
+    ]
+
+
+def _remove_crowd(platform: Platform) -> list[Rule]:
+    if not platform.rehearsal.crowd:
+        return []
+    namespace, verbs = "crowd", "get list watch delete"
+    return [
+        *rules(verbs, "namespaces"),
+        *rules(f"{verbs} deletecollection", "nodes"),
+        *rules(f"{verbs} deletecollection", "pods configmaps", namespace=namespace),
+        *rules(verbs, "serviceaccounts", namespace=namespace),
+        *rules(verbs, "deployments", group="apps", namespace=namespace),
+        *rules(verbs, "clusterroles clusterrolebindings", group="rbac.authorization.k8s.io"),
+    ]
+
+
 def _teardown(platform: Platform) -> list[Rule]:
     namespace, plugin = platform.namespace, platform.device_plugin.namespace
     verbs = "get list watch delete"
@@ -97,6 +134,7 @@ def _teardown(platform: Platform) -> list[Rule]:
         *rules(verbs, "deployments daemonsets", group="apps", namespace=namespace),
         *rules(verbs, "jobs", group="batch", namespace=namespace),
         *rules(verbs, "daemonsets", group="apps", namespace=plugin),
+        *_remove_crowd(platform),
     ]
 
 
@@ -106,5 +144,6 @@ _TABLE: dict[str, Callable[[Platform], list[Rule]]] = {
     "02_label_gpu_nodes": _gpu_nodes,
     "03_storage_weights": _weights,
     "04_deploy_vllm": _deploy,
+    "05_observability": _crowd,
     "10_teardown": _teardown,
 }

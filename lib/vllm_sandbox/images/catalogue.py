@@ -95,8 +95,12 @@ def _register_known() -> None:
             programs={**SHELL, "prometheus": _prometheus, "promtool": binary("promtool")},
         )
     )
-    for name, command, program in (("keda", "/keda", _keda_operator), ("keda-metrics-apiserver", "/keda-adapter", _keda_adapter)):
+    for name, command, program in (
+        ("keda", "/keda", _keda_operator),
+        ("keda-metrics-apiserver", "/keda-adapter", _keda_adapter),
+    ):
         register(Image(f"ghcr.io/kedacore/{name}", entrypoint=(command,), programs={command: program}, user=1000))
+    register(Image("registry.k8s.io/kwok/kwok", entrypoint=("kwok",), programs={"kwok": _kwok}))
 
 
 def _this_python(args: list[str], _context: Context) -> list[str]:
@@ -111,11 +115,18 @@ def _prometheus(args: list[str], context: Context) -> list[str]:
     listen = next((a.partition("=")[2] for a in args if a.startswith("--web.listen-address=")), ":9090")
     port = listen.rpartition(":")[2]
     kept = [a for a in args if not a.startswith(("--web.listen-address=", "--config.file="))]
-    named = next((a.partition("=")[2] for a in args if a.startswith("--config.file=")), "/etc/prometheus/prometheus.yml")
+    named = next(
+        (a.partition("=")[2] for a in args if a.startswith("--config.file=")), "/etc/prometheus/prometheus.yml"
+    )
     file = Path(context.env["TMPDIR"]) / "prometheus.yml"
     file.write_text(yaml.safe_dump(_with_kubeconfig(yaml.safe_load(Path(named).read_text()), context.env)))
     listen = f"--web.listen-address={context.pod_ip}:{port}"
     return [str(context.binary("prometheus")), f"--config.file={file}", listen, *kept]
+
+
+def _kwok(args: list[str], context: Context) -> list[str]:
+    """KWOK's controller, on the pod's address; the pod's kubeconfig it finds by itself (KUBECONFIG)."""
+    return [str(context.binary("kwok")), *args, f"--server-address={context.pod_ip}:10247"]
 
 
 def _with_kubeconfig(config: Any, env: Mapping[str, str]) -> Any:
