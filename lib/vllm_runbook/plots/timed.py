@@ -56,7 +56,7 @@ def timed_figure(rows: Sequence[Timed], title: str) -> go.Figure:
     kinds = list(dict.fromkeys(row.by for row in shown))
     traces = [_bars(kind, [row for row in shown if row.by == kind], *_LOOK[kinds.index(kind) % 4]) for kind in kinds]
     alt = f"{title}. " + ("; ".join(f"{row.way}: {row.measured}" for row in shown) or "Nothing was measured") + "."
-    fig = theme.figure(title, "time (ms, logarithmic)", "", alt, traces, height=190 + 34 * len(shown))
+    fig = theme.figure(title, "time (ms), logarithmic", "", alt, traces, height=190 + 34 * len(shown))
     if shown:
         times = [max(row.ms or 0, 0.1) for row in shown]
         # Room on the right for the longest bar's text.

@@ -28,7 +28,6 @@ _NODES = f"{OURS},type=kwok"
 #: Requests under way at once; more don't make a small API server faster.
 _WORKERS = 8
 _PROGRESS_SECONDS = 5
-_READY_SECONDS = 180
 
 T = TypeVar("T")
 
@@ -49,7 +48,7 @@ def _objects(book: Notebook) -> list[Object]:
     ]
 
 
-def wait_ready(book: Notebook) -> None:
+def wait_ready(book: Notebook, *, seconds: float = 180) -> None:
     """Watch until KWOK runs.
 
     Raises:
@@ -69,7 +68,7 @@ def wait_ready(book: Notebook) -> None:
         f"{target} is available",
         [Selection.of(target)],
         reached,
-        seconds=_READY_SECONDS,
+        seconds=seconds,
         explain=lambda _: _why_idle(book),
     )
 
