@@ -11,7 +11,7 @@ from vllm_runbook.steps.listing import Listing, requests_in
 NEW = """\
 I1125 02:27:39.233281   26971 loader.go:407] Config loaded from file:  /home/me/.kube/config
 I1125 02:27:39.250712   26971 helper.go:113] "Request Body" body=""
-I1125 02:27:39.250808   26971 round_trippers.go:527] "Request" verb="GET" url="https://api/api/v1/pods?limit=500" headers=<
+I1125 02:27:39.250808  1 round_trippers.go:527] "Request" verb="GET" url="https://api/api/v1/pods?limit=500" headers=<
 \tAccept: application/json;as=Table;v=v1;g=meta.k8s.io
 \tUser-Agent: kubectl/v1.36.3 (linux/amd64) kubernetes/abc
  >
