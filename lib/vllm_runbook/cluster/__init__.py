@@ -6,6 +6,7 @@ from .connect import connect
 from .objects import API_VERSIONS, Object, Ref, changed, get_in, in_order, load, ref_of
 from .ownership import Conflict, created, is_ours, release
 from .planning import Applied, Change, Plan, apply, delete, plan, wait_gone
+from .programs import Program, program
 from .proxy import ServiceProxy
 from .stream import Seen, Selection, watching
 from .waiting import Hopeless, State, TimedOut, condition, is_true, wait
@@ -21,6 +22,7 @@ __all__ = [
     "Hopeless",
     "Object",
     "Plan",
+    "Program",
     "Ref",
     "Rule",
     "Seen",
@@ -40,6 +42,7 @@ __all__ = [
     "is_true",
     "load",
     "plan",
+    "program",
     "ref_of",
     "refused",
     "release",

@@ -23,7 +23,9 @@ from .objects import API_VERSIONS, Object, Ref
 #: Field manager of everything that this library applies.
 MANAGER = "vllm-runbook"
 PAGE = 500
-_METADATA = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
+#: Accept headers of an answer with whole objects, and of one with nothing but their metadata.
+WHOLE = "application/json"
+METADATA = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 
 
 class ApiError(RunbookError):
@@ -48,14 +50,17 @@ class Cluster:
     """A connection.
 
     Attributes:
-        context: how people call it; kubeconfig: the file that has it, None for the cluster that we run in.
+        context: how people call it.
         server: its address.
+        kubeconfig: the file with the context; None for the cluster that we run in.
+        api: the ``kubernetes`` package's transport, for its typed clients.
     """
 
     def __init__(self, api: client.ApiClient, context: str, kubeconfig: Path | None = None) -> None:
-        self.context, self.kubeconfig = context, kubeconfig
+        self.context = context
         self.server: str = api.configuration.host
-        self._api = api
+        self.kubeconfig = kubeconfig
+        self.api = api
         # Discovery is cached in a file; the default is shared by name in /tmp and outlives clusters.
         self._cache = tempfile.TemporaryDirectory(prefix="vllm-runbook-")
         self._dynamic: DynamicClient | None = None
@@ -64,7 +69,7 @@ class Cluster:
     def dynamic(self) -> DynamicClient:
         """The ``kubernetes`` package's client, for what isn't here."""
         if self._dynamic is None:
-            self._dynamic = DynamicClient(self._api, cache_file=str(Path(self._cache.name) / "discovery.json"))
+            self._dynamic = DynamicClient(self.api, cache_file=str(Path(self._cache.name) / "discovery.json"))
         return self._dynamic
 
     def path(self, kind: str, *, name: str = "", namespace: str = "", api_version: str = "") -> str:
@@ -125,7 +130,7 @@ class Cluster:
 
         Args:
             labels, fields: selectors; the server evaluates them.
-            metadata_only: PartialObjectMetadata, a tenth of the bytes.
+            metadata_only: PartialObjectMetadata: neither spec nor status, about half of a pod's bytes.
             cached: from the API server's watch cache, which may lag a moment and costs etcd nothing.
         """
         path = self.path(kind, namespace=namespace, api_version=api_version)
@@ -133,7 +138,7 @@ class Cluster:
         query |= {"resourceVersion": "0"} if cached else {"limit": PAGE}
         version = api_version or API_VERSIONS[kind]
         while True:
-            accept = _METADATA.format("List") if metadata_only else "application/json"
+            accept = METADATA.format("List") if metadata_only else WHOLE
             doing = f"Listing {kind} objects{' in ' + namespace if namespace else ''}"
             page = self.json("GET", path, query=query, accept=accept, doing=doing)
             for item in page["items"] or ():  # some answers have null for none
@@ -157,9 +162,17 @@ class Cluster:
         doing = f"{'Previewing' if dry_run else 'Applying'} {item['kind']} {meta['name']}"
         return self.json("PATCH", path, query=query, body=item, content="application/apply-patch+yaml", doing=doing)
 
-    def delete(self, ref: Ref, *, uid: str = "", propagation: str = "Background", dry_run: bool = False) -> None:
+    def delete(
+        self,
+        ref: Ref,
+        *,
+        uid: str = "",
+        propagation: str = "Background",
+        grace_seconds: int | None = None,
+        dry_run: bool = False,
+    ) -> None:
         """Delete an object; one that isn't there is fine. With ``uid`` only that very one."""
-        body: Object = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": propagation}
+        body = _delete_options(propagation, grace_seconds)
         if uid:
             body["preconditions"] = {"uid": uid}
         if dry_run:
@@ -170,6 +183,14 @@ class Cluster:
         except ApiError as error:
             if error.code != 404:
                 raise
+
+    def delete_all(
+        self, kind: str, namespace: str = "", *, labels: str, fields: str = "", grace_seconds: int | None = None
+    ) -> None:
+        """Delete what selectors find, in one request. Labels are a must: without any, everything would go."""
+        query = {"labelSelector": labels, "fieldSelector": fields}
+        path, body = self.path(kind, namespace=namespace), _delete_options("Background", grace_seconds)
+        self.json("DELETE", path, query=query, body=body, doing=f"Deleting {kind} objects with {labels}")
 
     def json(
         self,
@@ -195,6 +216,7 @@ class Cluster:
         body: Any = None,
         content: str = "application/json",
         accept: str = "application/json, */*",
+        headers: Mapping[str, str] | None = None,
         doing: str = "",
         timeout: float | tuple[float, float | None] = 60,
     ) -> Any:
@@ -206,21 +228,26 @@ class Cluster:
         Raises:
             ApiError: the answer's status is 400 or above.
         """
-        request = self._api.param_serialize(
+        request = self.api.param_serialize(
             method,
             path,
             query_params=[(key, value) for key, value in (query or {}).items() if value not in (None, "")],
-            header_params={"Accept": accept, "Content-Type": content},
+            header_params={"Accept": accept, "Content-Type": content, **(headers or {})},
             body=body,
             auth_settings=["BearerToken"],
         )
         try:
-            response = self._api.call_api(*request, _request_timeout=timeout).response
+            response = self.api.call_api(*request, _request_timeout=timeout).response
         except ApiException as error:
             raise ApiError(doing or f"{method} {path}", int(error.status or 0), _status(error.body)) from None
         if response.status >= 400:
             raise ApiError(doing or f"{method} {path}", response.status, _status(response.data))
         return response
+
+
+def _delete_options(propagation: str, grace_seconds: int | None) -> Object:
+    options: Object = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": propagation}
+    return options if grace_seconds is None else options | {"gracePeriodSeconds": grace_seconds}
 
 
 def _status(body: Any) -> dict[str, Any]:

@@ -38,11 +38,10 @@ def connect(platform: Platform) -> Cluster:
     """
     wanted = platform.kubernetes
     if wanted.context is None:
-        settings, name, file = _in_cluster(), "the cluster that this runs in", None
+        cluster = Cluster(client.ApiClient(_in_cluster()), "the cluster that this runs in")
     else:
         file = _find(wanted.context, wanted.kubeconfig)
-        settings, name = _from_file(file, wanted.context), wanted.context
-    cluster = Cluster(client.ApiClient(settings), name, file)
+        cluster = Cluster(client.ApiClient(_from_file(file, wanted.context)), wanted.context, file)
     _try(cluster)
     return cluster
 

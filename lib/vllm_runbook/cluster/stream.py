@@ -18,7 +18,7 @@ from typing import Any
 
 import urllib3
 
-from .client import ApiError, Cluster
+from .client import METADATA, WHOLE, ApiError, Cluster
 from .objects import API_VERSIONS, Object, Ref
 
 #: The API server ends a watch after this many seconds; it is then continued where it stopped.
@@ -27,13 +27,14 @@ _WATCH_SECONDS = 290
 
 @dataclass(frozen=True)
 class Selection:
-    """What to watch: a kind, in a namespace, by selectors."""
+    """What to watch: a kind, in a namespace, by selectors, whole or its metadata only."""
 
     kind: str
     namespace: str = ""
     labels: str = ""
     fields: str = ""
     api_version: str = ""
+    metadata_only: bool = False
 
     @classmethod
     def of(cls, ref: Ref) -> Selection:
@@ -130,7 +131,8 @@ class Events:
     def _list(self, selection: Selection, known: dict[str, Object]) -> tuple[str, dict[str, Object]]:
         """List, and tell what changed against what was known."""
         doing = f"Listing {selection.kind} objects"
-        page = self._cluster.json("GET", self._path(selection), query=_query(selection), doing=doing)
+        accept = METADATA.format("List") if selection.metadata_only else WHOLE
+        page = self._cluster.json("GET", self._path(selection), query=_query(selection), accept=accept, doing=doing)
         found = {item["metadata"]["uid"]: _typed(item, selection) for item in page["items"] or ()}
         for uid, item in found.items():
             self._put("MODIFIED" if uid in known else "ADDED", selection, item)
@@ -146,7 +148,8 @@ class Events:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": _WATCH_SECONDS,
         }
-        for line in self._lines(self._path(selection), query, _WATCH_SECONDS + 30):
+        accept = METADATA.format("") if selection.metadata_only else WHOLE
+        for line in self._lines(self._path(selection), query, _WATCH_SECONDS + 30, accept):
             event = json.loads(line)
             item = event["object"]
             if event["type"] == "ERROR":
@@ -169,8 +172,10 @@ class Events:
             for line in self._lines(path, {"follow": "true", "container": container}, None):
                 self._put("LINE", None, line=line)
 
-    def _lines(self, path: str, query: dict[str, Any], read_timeout: float | None) -> Iterator[str]:
-        response = self._cluster.raw("GET", path, query=query, timeout=(10, read_timeout))
+    def _lines(
+        self, path: str, query: dict[str, Any], read_timeout: float | None, accept: str = "application/json, */*"
+    ) -> Iterator[str]:
+        response = self._cluster.raw("GET", path, query=query, accept=accept, timeout=(10, read_timeout))
         self._responses[id(response)] = response
         try:
             if self._stop.is_set():

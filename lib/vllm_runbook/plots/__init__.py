@@ -8,6 +8,7 @@ from .prefetch import PrefetchProgress
 from .recorder import Recorder
 from .story import Story, story_figure
 from .theme import alt_text, figure
+from .timed import Timed, timed_figure
 from .timeline import PodTimeline, Span, phase_of
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Recorder",
     "Span",
     "Story",
+    "Timed",
     "View",
     "alt_text",
     "decision_figure",
@@ -30,5 +32,6 @@ __all__ = [
     "phase_of",
     "show",
     "story_figure",
+    "timed_figure",
     "waiting_gpus",
 ]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 import threading
 from typing import Any
 
 from .. import cluster as k8s
-from .. import tools
 from ..cluster import ApiError, Object, Plan, Ref, Selection, State
 from ..errors import RunbookError
 from ..manifests import manifest
@@ -117,7 +115,10 @@ class Drain:
     """
 
     def __init__(self, book: Notebook, target: Target, *, timeout_seconds: int = 300) -> None:
-        self._kubectl = tools.command("kubectl", book.cluster)
+        found = k8s.program(book.cluster, "kubectl")
+        if found is None:
+            raise RunbookError("There is no kubectl to drain with", next_step="Put kubectl on PATH.")
+        self._kubectl = found
         self.node = _node_to_drain(book, target)
         self.code: int | None = None
         self.output = ""
@@ -125,11 +126,11 @@ class Drain:
 
     def begin(self, ended: Any = None) -> None:
         """Start it; ``ended()`` is called when it has ended."""
-        command = [*self._kubectl, "drain", self.node, "--ignore-daemonsets", "--delete-emptydir-data"]
-        command.append(f"--timeout={self._timeout}s")
+        arguments = ["drain", self.node, "--ignore-daemonsets", "--delete-emptydir-data"]
+        arguments.append(f"--timeout={self._timeout}s")
 
         def run() -> None:
-            done = subprocess.run(command, capture_output=True, text=True)
+            done = self._kubectl.run(*arguments)
             self.output, self.code = done.stdout + done.stderr, done.returncode
             if ended:
                 ended()
@@ -138,7 +139,9 @@ class Drain:
 
     def undo(self) -> None:
         """Let pods on the node again."""
-        subprocess.run([*self._kubectl, "uncordon", self.node], check=True, capture_output=True, text=True)
+        done = self._kubectl.run("uncordon", self.node)
+        if done.returncode:
+            raise RunbookError(f"Node {self.node} is still cordoned", why=done.stderr.strip())
 
 
 def _node_to_drain(book: Notebook, target: Target) -> str:

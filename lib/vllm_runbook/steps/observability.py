@@ -67,7 +67,7 @@ def _ours(book: Notebook) -> list[Object]:
         else:
             item = k8s.changed(item, {"metadata.namespace": metrics.namespace})
             found.append(gpu_nodes.keep_off(item, book.params.platform) if kind == "Deployment" else item)
-    spaces = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in namespaces(book)[1:]]
+    spaces = [manifest("naive/namespace.yaml", name) for name in namespaces(book)[1:]]
     config = next(item for item in found if item["kind"] == "ConfigMap")
     config["data"]["prometheus.yml"] = _configured(book, config["data"]["prometheus.yml"])
     server = next(item for item in found if item["kind"] == "Deployment")

@@ -21,6 +21,7 @@ TITLES = {
 
 _READ = "get list watch"
 _WRITE = "get list watch create patch"
+_RBAC = "rbac.authorization.k8s.io"
 
 
 def permissions(step: str, platform: Platform) -> list[Rule]:
@@ -91,7 +92,113 @@ def _deploy(platform: Platform) -> list[Rule]:
 
 
 def _observability(platform: Platform) -> list[Rule]:
-    return []
+    """Prometheus, the load generator, and what the platform allows to rehearse."""
+    metrics, rehearsal = platform.metrics, platform.rehearsal
+    found = [
+        *rules("list", "pods", namespace=platform.namespace),
+        *rules("get", "services", namespace=metrics.namespace),
+        *rules("get", "services/proxy", namespace=metrics.namespace),
+    ]
+    if metrics.install == "manifest":
+        found += _prometheus(platform)
+    elif metrics.discovery == "pod_monitor":
+        found += rules("get create patch", "podmonitors", group="monitoring.coreos.com", namespace=platform.namespace)
+    if rehearsal.outage:
+        found += [*_naive(platform), *_load(platform)]
+    return found + _crowd(platform)
+
+
+def _prometheus(platform: Platform) -> list[Rule]:
+    """Our own Prometheus, and its right to find pods, which we must have to give it."""
+    namespace = platform.metrics.namespace
+    spaces = [platform.namespace, *([platform.naive_namespace] if platform.rehearsal.outage else [])]
+    found = [
+        *rules("get create patch", "namespaces"),
+        *rules("get create patch", "serviceaccounts configmaps services", namespace=namespace),
+        *rules(_WRITE, "deployments", group="apps", namespace=namespace),
+        *rules("list watch", "pods", namespace=namespace),
+        *rules("get", "pods/log", namespace=namespace),
+        *rules("list", "events", namespace=namespace),
+    ]
+    for space in spaces:
+        found += rules("get create patch", "roles rolebindings", group=_RBAC, namespace=space)
+        found += rules(_READ, "pods", namespace=space)
+    return found
+
+
+def _load(platform: Platform) -> list[Rule]:
+    """The load generator's Job, its log, and the figures that are kept."""
+    namespace = platform.namespace
+    return [
+        *rules(f"{_WRITE} delete", "jobs", group="batch", namespace=namespace),
+        *rules("list watch", "pods", namespace=namespace),
+        *rules("get", "pods/log", namespace=namespace),
+        *rules("list", "events", namespace=namespace),
+        *rules("get create patch", "configmaps", namespace=namespace),
+        *rules("list watch", "deployments", group="apps", namespace=namespace),
+        *rules("get", "services/proxy", namespace=platform.metrics.namespace),
+    ]
+
+
+def _autoscaling(platform: Platform) -> list[Rule]:
+    namespace = platform.namespace
+    found = [
+        *_load(platform),
+        *rules("get list watch patch create", "scaledobjects", group="keda.sh", namespace=namespace),
+        *rules("list watch", "horizontalpodautoscalers", group="autoscaling", namespace=namespace),
+        *rules("get", "*", group="external.metrics.k8s.io", namespace=namespace),
+        *rules("get", "deployments", group="apps", namespace=namespace),
+        *rules("get", "services/proxy", namespace=namespace),
+        *rules("list watch", "endpointslices", group="discovery.k8s.io", namespace=namespace),
+        *rules("get list watch", "customresourcedefinitions", group="apiextensions.k8s.io"),
+        *rules("get list watch", "apiservices", group="apiregistration.k8s.io"),
+        *rules("list watch", "deployments", group="apps", namespace=platform.autoscaling.namespace),
+        *rules("list watch", "pods", namespace=platform.autoscaling.namespace),
+    ]
+    return found if platform.autoscaling.install == "existing" else found + _keda(platform)
+
+
+def _keda(platform: Platform) -> list[Rule]:
+    """To install KEDA. Its roles are wide, and giving them needs ``escalate`` and ``bind``: an administrator's work."""
+    namespace = platform.autoscaling.namespace
+    return [
+        *rules("get create patch", "namespaces"),
+        *rules("create patch", "customresourcedefinitions", group="apiextensions.k8s.io"),
+        *rules("create patch", "apiservices", group="apiregistration.k8s.io"),
+        *rules("get create patch escalate bind", "clusterroles", group=_RBAC),
+        *rules("get create patch", "clusterrolebindings", group=_RBAC),
+        *rules("get create patch escalate bind", "roles", group=_RBAC, namespace=namespace),
+        *rules("get create patch", "rolebindings", group=_RBAC, namespace=namespace),
+        *rules("get create patch", "rolebindings", group=_RBAC, namespace="kube-system"),
+        *rules("bind", "roles", group=_RBAC, namespace="kube-system"),
+        *rules("get create patch", "serviceaccounts services", namespace=namespace),
+        *rules("get create patch", "deployments", group="apps", namespace=namespace),
+        *rules("get", "pods/log", namespace=namespace),
+        *rules("list", "events", namespace=namespace),
+    ]
+
+
+def _disruption(platform: Platform) -> list[Rule]:
+    namespace = platform.namespace
+    found = [
+        *_load(platform),
+        *rules(_WRITE, "poddisruptionbudgets", group="policy", namespace=namespace),
+        *rules(_WRITE, "deployments", group="apps", namespace=namespace),
+        *rules("list watch", "replicasets", group="apps", namespace=namespace),
+        *rules("create", "pods/eviction", namespace=namespace),
+        *rules("get delete", "pods", namespace=namespace),
+        *rules("watch", "events", namespace=namespace),
+        *rules("get list watch patch create", "scaledobjects", group="keda.sh", namespace=namespace),
+        *rules("list watch", "horizontalpodautoscalers", group="autoscaling", namespace=namespace),
+        *rules("get", "customresourcedefinitions", group="apiextensions.k8s.io"),
+        # kubectl drain: it looks at every pod of the node, and marks the node
+        *rules("get list patch", "nodes"),
+        *rules("list", "pods"),
+        *rules("get", "pods"),
+        *rules("get", "daemonsets", group="apps"),
+        *rules("create", "pods/eviction"),
+    ]
+    return found + (_naive(platform) if platform.rehearsal.outage else [])
 
 
 def _naive(platform: Platform) -> list[Rule]:
@@ -111,25 +218,73 @@ def _naive(platform: Platform) -> list[Rule]:
     ]
 
 
-def _teardown(platform: Platform) -> list[Rule]:
+def _crowd(platform: Platform) -> list[Rule]:
+    """A crowd of KWOK, lists of pods, and objects made and removed again."""
+    if not platform.rehearsal.crowd:
+        return rules("list", "pods")
+    namespace = "crowd"
     return [
+        *_remove_crowd(platform),
+        *rules("create patch", "namespaces nodes"),
+        *rules("create patch", "clusterroles clusterrolebindings", group=_RBAC),
+        *rules("create patch", "serviceaccounts pods configmaps", namespace=namespace),
+        *rules("create patch", "deployments", group="apps", namespace=namespace),
+        *rules("get", "pods/log", namespace=namespace),
+        *rules("list", "events", namespace=namespace),
+        # helm's record of what it installed
+        *rules("get list create update deletecollection", "secrets", namespace=namespace),
+        # what KWOK gets: nobody can give a permission that they don't have
+        *rules("get list watch delete", "pods"),
+        *rules("patch", "nodes/status pods/status"),
+        *rules("get list watch create update patch", "leases", group="coordination.k8s.io"),
+    ]
+
+
+def _remove_crowd(platform: Platform) -> list[Rule]:
+    if not platform.rehearsal.crowd:
+        return []
+    namespace, verbs = "crowd", "get list watch delete"
+    return [
+        *rules(verbs, "namespaces"),
+        *rules(f"{verbs} deletecollection", "nodes"),
+        *rules(f"{verbs} deletecollection", "pods configmaps", namespace=namespace),
+        *rules(verbs, "serviceaccounts", namespace=namespace),
+        *rules(verbs, "deployments", group="apps", namespace=namespace),
+        *rules(verbs, "clusterroles clusterrolebindings", group=_RBAC),
+    ]
+
+
+def _teardown(platform: Platform) -> list[Rule]:
+    """To find and delete what we made, wherever a notebook makes something."""
+    verbs = "get list watch delete"
+    spaces = (platform.namespace, platform.naive_namespace, platform.metrics.namespace, platform.autoscaling.namespace)
+    found = [
         *rules("get list patch", "nodes"),
         *rules("list", "pods"),
-        *rules("get list watch delete", "namespaces"),
-        *_removal(platform.namespace),
-        *_removal(platform.naive_namespace),
-        *rules("get list watch delete", "daemonsets", group="apps", namespace=platform.device_plugin.namespace),
+        *rules(verbs, "namespaces"),
+        *rules(verbs, "daemonsets", group="apps", namespace=platform.device_plugin.namespace),
+        *rules(verbs, "rolebindings", group=_RBAC, namespace="kube-system"),
+        *rules(verbs, "clusterroles clusterrolebindings", group=_RBAC),
+        *rules(verbs, "customresourcedefinitions", group="apiextensions.k8s.io"),
+        *rules(verbs, "apiservices", group="apiregistration.k8s.io"),
+        *_remove_crowd(platform),
     ]
+    for space in dict.fromkeys(spaces):
+        found += _removal(space)
+    return found
 
 
 def _removal(namespace: str) -> list[Rule]:
     """To find and delete what we made in a namespace."""
     verbs = "get list watch delete"
     return [
-        *rules(verbs, "services serviceaccounts secrets persistentvolumeclaims", namespace=namespace),
+        *rules(verbs, "services serviceaccounts secrets configmaps persistentvolumeclaims", namespace=namespace),
         *rules(verbs, "deployments daemonsets", group="apps", namespace=namespace),
         *rules(verbs, "jobs", group="batch", namespace=namespace),
         *rules(verbs, "poddisruptionbudgets", group="policy", namespace=namespace),
+        *rules(verbs, "roles rolebindings", group=_RBAC, namespace=namespace),
+        *rules(verbs, "scaledobjects", group="keda.sh", namespace=namespace),
+        *rules("list", "statefulsets", group="apps", namespace=namespace),
     ]
 
 
@@ -140,7 +295,7 @@ _TABLE: dict[str, Callable[[Platform], list[Rule]]] = {
     "03_storage_weights": _weights,
     "04_deploy_vllm": _deploy,
     "05_observability": _observability,
-    "06_autoscaling": _observability,
-    "07_disruption": _observability,
+    "06_autoscaling": _autoscaling,
+    "07_disruption": _disruption,
     "10_teardown": _teardown,
 }

@@ -2,25 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from .. import cluster as k8s
 from ..cluster import Ref
 from ..notebook import Notebook
 from ..tables import Table
-from . import gpu_nodes
+from . import crowd, gpu_nodes
 
-#: Every kind that some notebook creates.
+#: Every kind that some notebook creates, in the order of creation: what is last here is deleted first. The ScaledObject
+#: goes while KEDA still runs, and the APIService before the Service behind it, or the cluster's discovery breaks.
 KINDS = (
     "Deployment",
-    "Service",
     "DaemonSet",
     "Job",
     "PodDisruptionBudget",
+    "Service",
     "ServiceAccount",
+    "ConfigMap",
+    "Role",
+    "RoleBinding",
+    "ClusterRole",
+    "ClusterRoleBinding",
     "PersistentVolumeClaim",
     "Secret",
     "Namespace",
+    "CustomResourceDefinition",
+    "APIService",
+    "PodMonitor",
+    "ScaledObject",
+)
+#: What a namespace has without anybody's doing, or by the programs that we put there.
+_NOBODYS = ("kube-root-ca.crt", "default", "kedaorg-certs")
+#: Looked for before a namespace goes: what others may have put into it.
+_LOOKED_FOR = (
+    "Deployment",
+    "StatefulSet",
+    "DaemonSet",
+    "Job",
+    "Service",
+    "ConfigMap",
+    "Secret",
+    "PersistentVolumeClaim",
 )
 _SECONDS = 300
 
@@ -33,13 +57,17 @@ class Scope:
     Attributes:
         remove: objects to delete, in the order of creation.
         keep: objects of ours that stay, each with the reason.
+        crowd: pods and nodes that KWOK plays; they go first, with what plays them.
     """
 
-    def __init__(self, remove: list[Target], keep: list[tuple[Ref, str]]) -> None:
-        self.remove, self.keep = remove, keep
+    def __init__(self, remove: list[Target], keep: list[tuple[Ref, str]], crowd: tuple[int, int] = (0, 0)) -> None:
+        self.remove, self.keep, self.crowd = remove, keep, crowd
 
     def table(self) -> Table:
-        rows = [("remove", ref, "") for ref, _ in self.remove] + [("keep", ref, why) for ref, why in self.keep]
+        rows: list[tuple[Any, ...]] = [("remove", ref, "") for ref, _ in self.remove]
+        if any(self.crowd):
+            rows.append(("remove", f"{self.crowd[0]:,} pods and {self.crowd[1]} nodes of the crowd", ""))
+        rows += [("keep", ref, why) for ref, why in self.keep]
         return Table(("action", "object", "why"), rows or [("", "nothing here was created by this runbook", "")])
 
     def __str__(self) -> str:
@@ -55,20 +83,57 @@ def plan(book: Notebook, *, delete_weights: bool = False) -> Scope:
     The copy of the weights that the rehearsal of the usual guide made for itself goes without asking.
     """
     found = list(k8s.created(book.cluster, KINDS, _namespaces(book)))
-    if delete_weights:
-        return Scope(found, [])
+    keep = {} if delete_weights else _weights(book, [ref for ref, _ in found])
+    keep |= _in_use(book, [ref for ref, _ in found])
+    for ref, _ in found:
+        if ref.kind == "Namespace" and ref not in keep and (others := _others(book, ref.name)):
+            keep[ref] = f"others put something there: {', '.join(others[:3])}"
+    return Scope([target for target in found if target[0] not in keep], sorted(keep.items()), crowd.count(book))
+
+
+def _weights(book: Notebook, found: Sequence[Ref]) -> dict[Ref, str]:
+    """Claims with weights, and their namespaces."""
     rehearsal = book.params.platform.naive_namespace
-    claims = {ref for ref, _ in found if ref.kind == "PersistentVolumeClaim" and ref.namespace != rehearsal}
-    keep = [(ref, "holds weights; delete_weights=True removes it") for ref in sorted(claims)]
-    spaces = {
-        ref for ref, _ in found if ref.kind == "Namespace" and any(ref.name == claim.namespace for claim in claims)
+    claims = [ref for ref in found if ref.kind == "PersistentVolumeClaim" and ref.namespace != rehearsal]
+    keep = {ref: "holds weights; delete_weights=True removes it" for ref in claims}
+    spaces = {claim.namespace for claim in claims}
+    return keep | {
+        ref: "its claims would go with it" for ref in found if ref.kind == "Namespace" and ref.name in spaces
     }
-    keep += [(ref, "its claims would go with it") for ref in sorted(spaces)]
-    return Scope([target for target in found if target[0] not in claims | spaces], keep)
+
+
+def _in_use(book: Notebook, found: Sequence[Ref]) -> dict[Ref, str]:
+    """KEDA, if others scale by it: everything of ours that it consists of."""
+    users = [
+        f"{kind} {item['metadata']['namespace']}/{item['metadata']['name']}"
+        for kind in ("ScaledObject", "ScaledJob")
+        if book.cluster.serves(kind)
+        for item in book.cluster.list(kind, metadata_only=True)
+        if not k8s.is_ours(item)
+    ]
+    if not users:
+        return {}
+    why = f"KEDA is in use: {', '.join(users[:3])}"
+    home = book.params.platform.autoscaling.namespace
+    return {ref: why for ref in found if home in (ref.namespace, ref.name) or "keda" in ref.name}
+
+
+def _others(book: Notebook, namespace: str) -> list[str]:
+    """Objects in a namespace that neither we nor a controller made."""
+    return [
+        f"{kind} {item['metadata']['name']}"
+        for kind in _LOOKED_FOR
+        for item in book.cluster.list(kind, namespace, metadata_only=True)
+        if not k8s.is_ours(item)
+        and not item["metadata"].get("ownerReferences")
+        and item["metadata"]["name"] not in _NOBODYS
+    ]
 
 
 def remove(book: Notebook, scope: Scope) -> None:
     """Delete, each object watched until it is gone; then take our label off the nodes."""
+    if any(scope.crowd) or any(ref == Ref("Namespace", crowd.NAMESPACE, "", "v1") for ref, _ in scope.remove):
+        crowd.remove(book)
     gone = k8s.delete(book.cluster, scope.remove, seconds=_seconds(book))
     released = gpu_nodes.remove_labels(book)
     for ref in released:
@@ -83,6 +148,8 @@ def verify(book: Notebook, scope: Scope) -> None:
     kept = {ref for ref, _ in scope.keep}
     left = [ref for ref, _ in k8s.created(book.cluster, KINDS, _namespaces(book)) if ref not in kept]
     book.check("nothing that this runbook created is left but what was to stay", not left, _names(left))
+    pods, nodes = crowd.count(book)
+    book.check("nothing of the crowd is left", not (pods or nodes), f"{pods} pods, {nodes} nodes")
     there = [ref for ref in kept if book.cluster.find(ref)]
     book.check("what was to stay is there", len(there) == len(kept), _names(kept - set(there)))
 
@@ -90,7 +157,9 @@ def verify(book: Notebook, scope: Scope) -> None:
 def _namespaces(book: Notebook) -> list[str]:
     """Where this runbook makes objects."""
     platform = book.params.platform
-    return list(dict.fromkeys((platform.namespace, platform.naive_namespace, platform.device_plugin.namespace)))
+    spaces = (platform.namespace, platform.naive_namespace, platform.device_plugin.namespace)
+    homes = (platform.metrics.namespace, platform.autoscaling.namespace, crowd.NAMESPACE, "kube-system")
+    return list(dict.fromkeys((*spaces, *homes)))
 
 
 def _seconds(book: Notebook) -> float:

@@ -100,6 +100,7 @@ def _register_known() -> None:
         ("keda-metrics-apiserver", "/keda-adapter", _keda_adapter),
     ):
         register(Image(f"ghcr.io/kedacore/{name}", entrypoint=(command,), programs={command: program}, user=1000))
+    register(Image("registry.k8s.io/kwok/kwok", entrypoint=("kwok",), programs={"kwok": _kwok}))
 
 
 def _this_python(args: list[str], _context: Context) -> list[str]:
@@ -121,6 +122,11 @@ def _prometheus(args: list[str], context: Context) -> list[str]:
     file.write_text(yaml.safe_dump(_with_kubeconfig(yaml.safe_load(Path(named).read_text()), context.env)))
     listen = f"--web.listen-address={context.pod_ip}:{port}"
     return [str(context.binary("prometheus")), f"--config.file={file}", listen, *kept]
+
+
+def _kwok(args: list[str], context: Context) -> list[str]:
+    """KWOK's controller, on the pod's address; the pod's kubeconfig it finds by itself (KUBECONFIG)."""
+    return [str(context.binary("kwok")), *args, f"--server-address={context.pod_ip}:10247"]
 
 
 def _with_kubeconfig(config: Any, env: Mapping[str, str]) -> Any:

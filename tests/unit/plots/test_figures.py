@@ -47,6 +47,8 @@ def every_figure() -> dict[str, go.Figure]:
         "empty timeline": plots.PodTimeline().figure(),
         "prefetch": progress.figure(),
         "empty prefetch": plots.PrefetchProgress({}).figure(),
+        "timed": plots.timed_figure([plots.Timed("kubectl", "get", 120, 2**21, True)], "Listing"),
+        "nothing timed": plots.timed_figure([plots.Timed("kubectl", "get", note="not installed")], "Listing"),
         "memory": plots.memory_figure(sizing.size(loaded)),
     }
 
@@ -56,7 +58,7 @@ def test_every_figure_has_title_units_and_words(name: str) -> None:
     fig = every_figure()[name]
     assert fig.layout.title.text
     axes = [fig.layout.xaxis.title.text, fig.layout.yaxis.title.text]
-    assert any(re.search(r"\((s|B|.iB|nvidia\.com/gpu)\)", axis or "") for axis in axes)
+    assert any(re.search(r"\((m?s|B|.iB|nvidia\.com/gpu)\)", axis or "") for axis in axes)
     assert plots.alt_text(fig).endswith(".")
     assert len(json.loads(fig.to_json())) and len(fig.to_json()) < 20_000
     assert fig.layout.template.layout.paper_bgcolor == "rgba(0,0,0,0)"

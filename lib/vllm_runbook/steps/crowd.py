@@ -1,0 +1,202 @@
+"""A crowd to measure with: thousands of pods that KWOK plays, on nodes that don't exist.
+
+The objects are as real to the API server as any others; only the kubelet behind them is missing.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from .. import cluster as k8s
+from ..cluster import Object, Plan, Ref, Selection, State
+from ..cluster import explain as explaining
+from ..cluster.ownership import OURS, marked
+from ..manifests import find, manifest
+from ..notebook import Notebook
+
+NAMESPACE, CONTROLLER = "crowd", "kwok-controller"
+#: The label that one pod in a hundred has, for lists that ask for it.
+SELECTOR = "app=vllm"
+#: A kubelet's own limit is 110.
+PODS_PER_NODE = 100
+_SELECTED_EVERY = 100
+_NODES = f"{OURS},type=kwok"
+#: Requests under way at once; more don't make a small API server faster.
+_WORKERS = 8
+_PROGRESS_SECONDS = 5
+
+T = TypeVar("T")
+
+
+def plan(book: Notebook) -> Plan:
+    """KWOK in its namespace; nothing where the platform doesn't allow a crowd (``rehearsal.crowd``)."""
+    return book.plan(_objects(book) if book.params.platform.rehearsal.crowd else [])
+
+
+def _objects(book: Notebook) -> list[Object]:
+    items = k8s.load(find("crowd/kwok.yaml"))
+    containers = "spec.template.spec.containers[0]"
+    return [
+        k8s.changed(item, {f"{containers}.image": book.params.platform.image(k8s.get_in(item, f"{containers}.image"))})
+        if item["kind"] == "Deployment"
+        else item
+        for item in items
+    ]
+
+
+def wait_ready(book: Notebook, *, seconds: float = 180) -> None:
+    """Watch until KWOK runs.
+
+    Raises:
+        TimedOut: with what its pod says.
+    """
+    if not book.params.platform.rehearsal.crowd:
+        return
+    target = Ref("Deployment", CONTROLLER, NAMESPACE)
+
+    def reached(state: State) -> bool:
+        item = state.only("Deployment") or {}
+        seen = k8s.get_in(item, "status.observedGeneration", 0) >= k8s.get_in(item, "metadata.generation", 1)
+        return bool(seen and k8s.is_true(item, "Available"))
+
+    k8s.wait(
+        book.cluster,
+        f"{target} is available",
+        [Selection.of(target)],
+        reached,
+        seconds=seconds,
+        explain=lambda _: _why_idle(book),
+    )
+
+
+def _why_idle(book: Notebook) -> str:
+    pods = book.cluster.list("Pod", NAMESPACE, labels=f"app.kubernetes.io/name={CONTROLLER}")
+    return explaining.why(book.cluster, pods, Ref("Deployment", CONTROLLER, NAMESPACE))
+
+
+def populate(book: Notebook, pods: int = 1000) -> int:
+    """Make the crowd just this large, and watch until all of it runs. Again, it changes nothing.
+
+    Returns the number of pods, 0 where the platform doesn't allow a crowd.
+
+    Raises:
+        TimedOut: KWOK doesn't play them; says why.
+    """
+    if not book.params.platform.rehearsal.crowd:
+        print("no crowd: rehearsal.crowd is false for this platform")
+        return 0
+    there, nodes_there = _names(book, "Pod", OURS), _names(book, "Node", _NODES)
+    nodes = [_node_name(number) for number in range(math.ceil(pods / PODS_PER_NODE))]
+    wanted = {_pod_name(number): number for number in range(pods)}
+    missing = [name for name in wanted if name not in there]
+    surplus = sorted(there - wanted.keys())
+    nodes_missing = [name for name in nodes if name not in nodes_there]
+
+    node = marked(manifest("crowd/node.yaml", ""), book.step)
+    pod = marked(manifest("crowd/pod.yaml", NAMESPACE), book.step)
+    _each("nodes made", nodes_missing, lambda name: book.cluster.apply(_node(node, name)))
+    _each("pods made", missing, lambda name: book.cluster.apply(_pod(pod, wanted[name])))
+    _each("pods removed", surplus, lambda name: book.cluster.delete(Ref("Pod", name, NAMESPACE), grace_seconds=0))
+    _each("nodes removed", sorted(nodes_there - set(nodes)), lambda name: book.cluster.delete(Ref("Node", name)))
+
+    changed = len(nodes_missing) + len(missing) + len(surplus) + len(nodes_there - set(nodes))
+    book.result.changed += changed
+    book.result.unchanged += len(there & wanted.keys()) + len(nodes_there & set(nodes))
+    _wait_running(book, pods)
+    print(f"{pods:,} pods run on {len(nodes)} nodes of KWOK" + ("" if changed else ": nothing to change"))
+    return pods
+
+
+def _names(book: Notebook, kind: str, labels: str) -> set[str]:
+    namespace = NAMESPACE if kind == "Pod" else ""
+    found = book.cluster.list(kind, namespace, labels=labels, metadata_only=True)
+    return {item["metadata"]["name"] for item in found}
+
+
+def _node_name(number: int) -> str:
+    return f"crowd-{number:03}"
+
+
+def _pod_name(number: int) -> str:
+    return f"crowd-{number:05}"
+
+
+def _node(template: Object, name: str) -> Object:
+    return k8s.changed(template, {"metadata.name": name, "metadata.labels[kubernetes.io/hostname]": name})
+
+
+def _pod(template: Object, number: int) -> Object:
+    fields = {"metadata.name": _pod_name(number), "spec.nodeName": _node_name(number // PODS_PER_NODE)}
+    if number % _SELECTED_EVERY == 0:
+        key, _, value = SELECTOR.partition("=")
+        fields[f"metadata.labels.{key}"] = value
+    return k8s.changed(template, fields)
+
+
+def _each(what: str, items: Sequence[T], do: Callable[[T], object]) -> None:
+    """Do something for each item, several at a time; a line every few seconds and at the end."""
+    if not items:
+        return
+    pool = ThreadPoolExecutor(_WORKERS)
+    began = told = time.monotonic()
+    try:
+        for count, _ in enumerate(pool.map(do, items), 1):
+            if time.monotonic() - told > _PROGRESS_SECONDS:
+                told = time.monotonic()
+                print(f"{what}: {count:,} of {len(items):,}", flush=True)
+    finally:  # an error or Ctrl-C leaves the rest undone
+        pool.shutdown(cancel_futures=True)
+    print(f"{what}: {len(items):,} ({len(items) / (time.monotonic() - began):.0f} per second)", flush=True)
+
+
+def _wait_running(book: Notebook, pods: int) -> None:
+    """Watch those that don't run yet, until there are none."""
+    others = Selection("Pod", NAMESPACE, labels=OURS, fields="status.phase!=Running", metadata_only=True)
+    k8s.wait(
+        book.cluster,
+        f"{pods:,} pods of the crowd run",
+        [others],
+        lambda state: not state.by_kind.get("Pod"),
+        seconds=60 + pods / 20,
+        explain=lambda state: f"{len(state.by_kind['Pod']):,} don't run\n{_why_idle(book)}",
+    )
+
+
+def count(book: Notebook) -> tuple[int, int]:
+    """Pods and nodes of the crowd that are there."""
+    return len(_names(book, "Pod", OURS)), len(_names(book, "Node", _NODES))
+
+
+def remove(book: Notebook) -> None:
+    """Remove the crowd and KWOK, each watched until it is gone."""
+    ours = _controller(book)
+    # KWOK first: it would delete every pod a second time. Then pods node by node, because a collection is deleted
+    # object by object within one request, and requests have a time limit.
+    gone = k8s.delete(book.cluster, [target for target in ours if target[0].kind == "Deployment"])
+    pods, nodes = count(book)
+    if pods:
+        names = sorted(_names(book, "Node", _NODES))
+        _each("nodes emptied", names, lambda name: _delete_pods(book, f"spec.nodeName={name}"))
+        _delete_pods(book)
+    if nodes:
+        book.cluster.delete_all("Node", labels=_NODES)
+    left = Selection("Pod", NAMESPACE, labels=OURS, metadata_only=True), Selection("Node", labels=_NODES)
+    k8s.wait(book.cluster, "The crowd is gone", left, lambda state: not any(state.by_kind.values()), seconds=120)
+    gone += k8s.delete(book.cluster, ours)
+    book.result.changed += pods + nodes + len(gone)
+    if pods or nodes:
+        print(f"deleted {pods:,} pods and {nodes} nodes of the crowd")
+
+
+def _delete_pods(book: Notebook, fields: str = "") -> None:
+    book.cluster.delete_all("Pod", NAMESPACE, labels=OURS, fields=fields, grace_seconds=0)
+
+
+def _controller(book: Notebook) -> list[tuple[Ref, str]]:
+    """KWOK's objects, as far as we made them."""
+    found = [book.cluster.find(k8s.ref_of(item)) for item in k8s.in_order(_objects(book))]
+    return [(k8s.ref_of(item), item["metadata"]["uid"]) for item in found if item is not None and k8s.is_ours(item)]
