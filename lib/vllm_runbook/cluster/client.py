@@ -89,6 +89,10 @@ class Cluster:
         path: str = resource.path(name=name or None, namespace=namespace or None if resource.namespaced else None)
         return path
 
+    def namespaced(self, kind: str) -> bool:
+        """Whether objects of the kind live in namespaces."""
+        return bool(self.dynamic.resources.get(api_version=API_VERSIONS[kind], kind=kind).namespaced)
+
     def serves(self, kind: str, api_version: str = "") -> bool:
         """Whether the API server knows the kind."""
         try:

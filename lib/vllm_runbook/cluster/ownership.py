@@ -37,10 +37,11 @@ def created(
     selector = OURS + (f",{STEP}={step}" if step else "")
     found: dict[str, Object] = {}
     for kind in kinds:
-        for namespace in namespaces:
-            if cluster.serves(kind):
-                for item in cluster.list(kind, namespace, labels=selector, metadata_only=True):
-                    found[item["metadata"]["uid"]] = item
+        if not cluster.serves(kind):
+            continue
+        for namespace in namespaces if cluster.namespaced(kind) else ("",):
+            for item in cluster.list(kind, namespace, labels=selector, metadata_only=True):
+                found[item["metadata"]["uid"]] = item
     for item in in_order(found.values()):
         yield ref_of(item), item["metadata"]["uid"]
 

@@ -70,13 +70,12 @@ def policy(params: Params, name: str = "") -> Policy:
 
 
 def require(book: Notebook) -> None:
-    """Check what must hold before: a server runs, Prometheus answers, KEDA is there.
+    """Check what must hold before: a server is deployed, Prometheus answers.
 
     Raises:
         RunbookError: naming what doesn't hold and which notebook sees to it.
     """
-    if book.cluster.find(Ref("Deployment", deploy.DEPLOYMENT, book.namespace)) is None:
-        raise RunbookError("There is nothing to scale", next_step="Run notebook 04 (deploy vLLM) first.")
+    observability.require(book)
     observability.prometheus(book).query("vector(1)")
 
 

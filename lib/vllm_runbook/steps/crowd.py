@@ -104,8 +104,6 @@ def populate(book: Notebook, pods: int = 1000) -> int:
     _each("nodes removed", sorted(nodes_there - set(nodes)), lambda name: book.cluster.delete(Ref("Node", name)))
 
     changed = len(nodes_missing) + len(missing) + len(surplus) + len(nodes_there - set(nodes))
-    book.result.changed += changed
-    book.result.unchanged += len(there & wanted.keys()) + len(nodes_there & set(nodes))
     _wait_running(book, pods)
     print(f"{pods:,} pods run on {len(nodes)} nodes of KWOK" + ("" if changed else ": nothing to change"))
     return pods
@@ -171,25 +169,33 @@ def count(book: Notebook) -> tuple[int, int]:
     return len(_names(book, "Pod", OURS)), len(_names(book, "Node", _NODES))
 
 
-def remove(book: Notebook) -> None:
-    """Remove the crowd and KWOK, each watched until it is gone."""
-    ours = _controller(book)
-    # KWOK first: it would delete every pod a second time. Then pods node by node, because a collection is deleted
-    # object by object within one request, and requests have a time limit.
-    gone = k8s.delete(book.cluster, [target for target in ours if target[0].kind == "Deployment"])
+def clear(book: Notebook) -> None:
+    """Remove the pods and nodes, watched until they are gone; KWOK stays for the next time."""
     pods, nodes = count(book)
     if pods:
-        names = sorted(_names(book, "Node", _NODES))
-        _each("nodes emptied", names, lambda name: _delete_pods(book, f"spec.nodeName={name}"))
+        # Node by node: a collection is deleted object by object within one request, and requests have a time limit.
+        _each(
+            "nodes emptied",
+            sorted(_names(book, "Node", _NODES)),
+            lambda name: _delete_pods(book, f"spec.nodeName={name}"),
+        )
         _delete_pods(book)
     if nodes:
         book.cluster.delete_all("Node", labels=_NODES)
     left = Selection("Pod", NAMESPACE, labels=OURS, metadata_only=True), Selection("Node", labels=_NODES)
     k8s.wait(book.cluster, "The crowd is gone", left, lambda state: not any(state.by_kind.values()), seconds=120)
-    gone += k8s.delete(book.cluster, ours)
-    book.result.changed += pods + nodes + len(gone)
     if pods or nodes:
         print(f"deleted {pods:,} pods and {nodes} nodes of the crowd")
+
+
+def remove(book: Notebook) -> None:
+    """Remove the crowd and KWOK, each watched until it is gone."""
+    ours = _controller(book)
+    # KWOK first: it would delete every pod a second time.
+    gone = k8s.delete(book.cluster, [target for target in ours if target[0].kind == "Deployment"])
+    clear(book)
+    gone += k8s.delete(book.cluster, ours)
+    book.result.changed += len(gone)
 
 
 def _delete_pods(book: Notebook, fields: str = "") -> None:

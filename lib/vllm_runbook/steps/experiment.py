@@ -133,11 +133,13 @@ class Experiment(Recorder):
         def since(at: datetime) -> float:
             return round((at - zero).total_seconds(), 2)
 
+        before = [pair for pair in self.ready if pair[0] <= zero][-1:]
+        after = [pair for pair in self.ready if pair[0] > zero]
         kills = [(at, reason) for at, reason in self.ends if reason == "OOMKilled"]
         return Story(
             name=name or self.load.name,
             samples=self.report.samples,
-            ready=[(since(at), count) for at, count in self.ready],
+            ready=[(since(at), count) for at, count in [*before, *after]],
             waiting=[(since(at), value) for at, value in self.waiting],
             marks=[(since(at), words) for at, words in [*self.marks, *kills]],
         )

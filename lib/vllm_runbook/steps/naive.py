@@ -131,14 +131,14 @@ def memory(params: Params) -> str:
 
 
 def apply(book: Notebook, items: Iterable[Object]) -> None:
-    """Show what will change, and change it."""
+    """Show what will change, and change it. Not counted as changes: a rehearsal ends as it began."""
     _show_and_apply(book, book.plan(items))
 
 
 def _show_and_apply(book: Notebook, plan: k8s.Plan) -> None:
     if plan:
         print(plan)
-    book.apply(plan)
+    k8s.apply(book.cluster, plan)
 
 
 def fill(book: Notebook) -> None:
@@ -199,6 +199,4 @@ def remove(book: Notebook) -> list[Ref]:
     name = namespace(book)
     found = k8s.created(book.cluster, (*KINDS, "Namespace"), [name])
     targets = [(ref, uid) for ref, uid in found if name in (ref.namespace, ref.name)]
-    gone = k8s.delete(book.cluster, targets)
-    book.result.changed += len(gone)
-    return gone
+    return k8s.delete(book.cluster, targets)

@@ -28,6 +28,16 @@ def namespaces(book: Notebook) -> list[str]:
     return [book.namespace, *([book.params.platform.naive_namespace] if book.params.platform.rehearsal.outage else [])]
 
 
+def require(book: Notebook) -> None:
+    """Check that there is something to observe.
+
+    Raises:
+        RunbookError: notebook 04 wasn't here.
+    """
+    if book.cluster.find(Ref("Deployment", deploy.DEPLOYMENT, book.namespace)) is None:
+        raise RunbookError("There is no server to observe", next_step="Run notebook 04 (deploy vLLM) first.")
+
+
 def prometheus(book: Notebook) -> Prometheus:
     """The Prometheus that the parameters name."""
     return Prometheus(book.cluster, book.params.platform)

@@ -76,7 +76,7 @@ def wait_stalled(book: Notebook) -> str:
 
     def reached(state: State) -> bool:
         for pod in deploy.new_pods(state):
-            words = _refused(pod) or explaining.trouble(pod)
+            words = _refused(pod, state.all("Event")) or explaining.trouble(pod)
             if words and not words.startswith("not scheduled"):
                 seen.append(words)
                 return True
@@ -98,12 +98,18 @@ def wait_stalled(book: Notebook) -> str:
     return seen[0]
 
 
-def _refused(pod: Object) -> str:
-    """A pod whose server has started and yet isn't ready."""
-    for status in k8s.get_in(pod, "status.containerStatuses", ()):
-        if status.get("started") and not status.get("ready") and "running" in status.get("state", {}):
-            return f"container {status['name']} has started, and its readiness probe refuses it"
+def _refused(pod: Object, events: list[Object]) -> str:
+    """A pod whose server runs, and whose readiness probe said no after it had started."""
+    running = any(status.get("started") and not status.get("ready") for status in _statuses(pod))
+    for event in events:
+        about = k8s.get_in(event, "involvedObject.uid") == pod["metadata"]["uid"]
+        if running and about and event.get("message", "").startswith("Readiness probe failed"):
+            return f"the server runs and never gets ready: {event['message']}"
     return ""
+
+
+def _statuses(pod: Object) -> list[Object]:
+    return list(k8s.get_in(pod, "status.containerStatuses", ()))
 
 
 def rollback(book: Notebook) -> int:
