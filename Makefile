@@ -1,8 +1,10 @@
 # Everything runs in .venv, which these targets make. Needs python3 (3.11 or newer, with venv) and, where the
-# Kubernetes release servers can't be reached, Go, which then builds the control plane once.
+# release servers can't be reached, Go, which then builds the sandbox's programs once (KEDA's in any case: it is
+# released as images only).
 PYTHON ?= python3
 BIN := .venv/bin
-CONTROL_PLANE := etcd kube-apiserver kube-controller-manager kube-scheduler kubectl kwok kwokctl
+PROGRAMS := etcd kube-apiserver kube-controller-manager kube-scheduler kubectl kwok kwokctl \
+	prometheus promtool keda-operator keda-adapter helm
 
 .PHONY: help demo test lab lint clean binaries
 .DEFAULT_GOAL := help
@@ -10,7 +12,7 @@ CONTROL_PLANE := etcd kube-apiserver kube-controller-manager kube-scheduler kube
 help: ## Show the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
-demo: .venv/.ready ## Bring the sandbox up and run the notebooks; ends with a report
+demo: binaries ## Bring the sandbox up and run the notebooks; ends with a report
 	@$(BIN)/runbook sandbox up
 	@$(BIN)/runbook run
 	@echo "The sandbox is still up: make lab to step through, make clean to end it."
@@ -34,7 +36,7 @@ clean: ## End the sandbox, remove .venv and runs (fetched programs stay in the u
 	@rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 binaries: .venv/.ready
-	@$(BIN)/runbook sandbox fetch $(CONTROL_PLANE)
+	@$(BIN)/runbook sandbox fetch $(PROGRAMS)
 
 .venv/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11: make PYTHON=python3.11"; exit 1; }

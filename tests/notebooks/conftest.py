@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -49,16 +50,16 @@ def command(runs: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "runbook_cli.main", "run", "--runs-dir", str(runs), *arguments]
 
 
+def run_notebooks(directory: Path, *arguments: str, environment: dict[str, str] | None = None) -> Done:
+    """``runbook run`` in the repository; its runs are kept in ``directory``."""
+    env = {name: value for name, value in os.environ.items() if name not in ("KUBECONFIG", "HF_TOKEN")}
+    env |= environment or {}
+    runs = directory / "runs"
+    done = subprocess.run(command(runs, *arguments), cwd=ROOT, env=env, capture_output=True, text=True, timeout=1500)
+    return Done(done.returncode, done.stdout, done.stderr, runs / "latest")
+
+
 @pytest.fixture
 def runbook(sandbox: Cluster, tmp_path: Path) -> Runbook:
-    """``runbook("--from", "03")`` in the repository; runs are kept in the test's directory."""
-
-    def run(*arguments: str, environment: dict[str, str] | None = None) -> Done:
-        env = {name: value for name, value in os.environ.items() if name not in ("KUBECONFIG", "HF_TOKEN")}
-        env |= environment or {}
-        done = subprocess.run(
-            command(tmp_path / "runs", *arguments), cwd=ROOT, env=env, capture_output=True, text=True, timeout=600
-        )
-        return Done(done.returncode, done.stdout, done.stderr, tmp_path / "runs" / "latest")
-
-    return run
+    """``runbook("--from", "03")`` on the tests' sandbox."""
+    return functools.partial(run_notebooks, tmp_path)

@@ -27,7 +27,7 @@ def clean(sandbox: Cluster, runbook: Runbook) -> None:
 
 def test_from_nothing_to_a_streamed_answer_and_again(sandbox: Cluster, runbook: Runbook) -> None:
     clean(sandbox, runbook)
-    first = runbook()
+    first = runbook("--to", "04")
     assert first.code == 0, first.out + first.err
     summary = first.summary
     assert [item["status"] for item in summary["notebooks"]] == ["passed"] * 5
@@ -47,7 +47,7 @@ def test_from_nothing_to_a_streamed_answer_and_again(sandbox: Cluster, runbook: 
     pods = sandbox.get("pods", "", "-n", "llm", "-l", "app.kubernetes.io/name=vllm-inference")["items"]
     assert [pod["spec"]["nodeName"].rpartition("-")[0] for pod in pods] == ["gpu"]
 
-    second = runbook()
+    second = runbook("--to", "04")
     assert second.code == 0 and second.summary["changed"] == 0
     assert second.out.count("nothing changed") == 6  # each notebook, and the run
     again = sandbox.get("pods", "", "-n", "llm", "-l", "app.kubernetes.io/name=vllm-inference")["items"]
@@ -104,7 +104,7 @@ def test_a_model_that_is_too_big_stops_in_preflight(runbook: Runbook) -> None:
     )
     assert done.code == 1
     assert "00_preflight failed" in done.err and "does not fit" in done.err and "tensor_parallel_size" in done.err
-    assert [item["status"] for item in done.summary["notebooks"]] == ["failed"] + ["not run"] * 4
+    assert [item["status"] for item in done.summary["notebooks"]] == ["failed"] + ["not run"] * 7
 
 
 def test_ctrl_c_in_the_middle_then_again(sandbox: Cluster, runbook: Runbook, tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_ctrl_c_in_the_middle_then_again(sandbox: Cluster, runbook: Runbook, tmp
     assert runbook("10").code == 0
     env = {name: value for name, value in os.environ.items() if name != "KUBECONFIG"}
     process = subprocess.Popen(
-        command(tmp_path / "runs", "--fresh"),
+        command(tmp_path / "runs", "--to", "04", "--fresh"),
         cwd=ROOT,
         env=env,
         stdout=subprocess.PIPE,
@@ -126,7 +126,7 @@ def test_ctrl_c_in_the_middle_then_again(sandbox: Cluster, runbook: Runbook, tmp
     assert "interrupted" in err
     states = json.loads((tmp_path / "runs" / "latest" / "summary.json").read_text())
     assert states["status"] == "interrupted"
-    again = runbook()
+    again = runbook("--to", "04")
     assert again.code == 0 and "resuming" in again.out
     assert [item["status"] for item in again.summary["notebooks"]] == ["passed"] * 5
 
@@ -144,6 +144,10 @@ def test_teardown_keeps_the_weights_unless_told(sandbox: Cluster, runbook: Runbo
     assert "hardware-type" not in labels
     again = runbook("10")
     assert again.code == 0 and again.summary["changed"] == 0
+    assert runbook("10", "-p", "delete_weights=true").code == 0
+    assert sandbox.get("pvc", "", "-n", "llm")["items"] == []
+    assert sandbox.get("configmap", "theirs", "-n", "llm"), "a namespace with something of others in it stays"
+    sandbox.kubectl("-n", "llm", "delete", "configmap", "theirs")
     assert runbook("10", "-p", "delete_weights=true").code == 0
     sandbox.kubectl("wait", "--for=delete", "namespace/llm", "--timeout=60s", ok=False)
     assert "llm" not in [item["metadata"]["name"] for item in sandbox.get("namespaces")["items"]]
