@@ -14,6 +14,7 @@ from vllm_runbook import notebook
 from vllm_runbook.cluster import Hopeless, Ref, Selection, TimedOut, condition, get_in, is_true, wait
 from vllm_runbook.notebook import Notebook
 from vllm_runbook.steps import autoscaling, console, deploy, disruption, keda, load, observability, rollout, trials
+from vllm_runbook.steps.eviction import evict
 from vllm_runbook.steps.load import Load
 
 from .conftest import ROOT, Done, run_notebooks, verdict_of
@@ -277,7 +278,7 @@ def test_a_budget_that_is_violated_already_does_not_hold_up_a_broken_pod(sandbox
     wait(book.cluster, "the budget counts", [Selection.of(budget)], violated, seconds=30)
     pods = list(book.cluster.list("Pod", book.namespace, labels=deploy.PODS))
     broken = [pod for pod in pods if not is_true(pod, "Ready")]
-    assert disruption.evict(book, broken[0], dry_run=True) == ""
+    assert evict(book.cluster, broken[0], dry_run=True) == ""
     rollout.rollback(book)
     rollout.wait_done(book)
 

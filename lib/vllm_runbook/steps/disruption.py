@@ -6,13 +6,14 @@ import threading
 from typing import Any
 
 from .. import cluster as k8s
-from ..cluster import ApiError, Object, Plan, Ref, Selection, State
+from ..cluster import Object, Plan, Ref, Selection, State
 from ..errors import RunbookError
 from ..manifests import manifest
 from ..notebook import Notebook
 from ..plots import gpu_usage
 from ..tables import Table
 from . import deploy, gpu_nodes
+from .eviction import evict
 from .load import Target
 
 PDB = "vllm-inference"
@@ -54,30 +55,9 @@ def evictions(book: Notebook) -> Table:
     for words, spec in budgets:
         allowed = replicas - 1 if "minAvailable" in spec else min(1, replicas)
         rows.append((words, replicas, allowed, "a drain ends" if allowed > 0 else "a drain never ends"))
-    answer = evict(book, _pods(book, book.namespace, deploy.PODS)[0], dry_run=True)
+    answer = evict(book.cluster, _pods(book, book.namespace, deploy.PODS)[0], dry_run=True)
     book.check("an eviction (dry run) is let through", not answer, answer)
     return Table(("budget", "ready replicas", "evictions allowed now", "so"), rows)
-
-
-def evict(book: Notebook, pod: Object, *, dry_run: bool = False) -> str:
-    """Ask for the eviction of a pod, as drains do; returns the refusal's words, or nothing.
-
-    Raises:
-        ApiError: anything but a refusal by a budget (429).
-    """
-    meta = pod["metadata"]
-    path = book.cluster.path("Pod", name=meta["name"], namespace=meta["namespace"]) + "/eviction"
-    body: Object = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": meta["name"]}}
-    body["metadata"]["namespace"] = meta["namespace"]
-    if dry_run:
-        body["deleteOptions"] = {"dryRun": ["All"]}
-    try:
-        book.cluster.json("POST", path, body=body, doing=f"Evicting {k8s.ref_of(pod)}")
-    except ApiError as error:
-        if error.code != 429:
-            raise
-        return error.message
-    return ""
 
 
 def surge(book: Notebook) -> Table:

@@ -64,6 +64,14 @@ def ours(book: Notebook) -> Target:
     return Target(book.namespace, deploy.SERVICE, deploy.DEPLOYMENT, deploy.PODS)
 
 
+def allowed(book: Notebook) -> bool:
+    """Whether this cluster may be put under load; says so in one line where it may not."""
+    platform = book.params.platform
+    if not platform.rehearsal.load:
+        print(f"Left out: {platform.name} is not to be put under load (rehearsal.load).")
+    return platform.rehearsal.load
+
+
 def require_allowed(book: Notebook) -> None:
     """Check that this cluster may be put under load.
 

@@ -17,6 +17,7 @@ from ..params import Params
 from ..plots import gpu_usage
 from ..sizing import Sizing
 from . import deploy, gpu_nodes, naive
+from .eviction import evict
 from .naive_faults import Faults
 
 _LARGE = "llama-3.1-70b-instruct"
@@ -121,19 +122,10 @@ def _eviction(book: Notebook, faults: Faults, pod: Object) -> None:
         return bool(k8s.get_in(state.only(budget.kind), "status.currentHealthy", 0))
 
     k8s.wait(book.cluster, f"{budget} counts the ready pod", [Selection.of(budget)], counted, seconds=60)
-    eviction = {
-        "apiVersion": "policy/v1",
-        "kind": "Eviction",
-        "metadata": {"name": ref.name, "namespace": ref.namespace},
-        "deleteOptions": {"dryRun": ["All"]},
-    }
-    path = book.cluster.path("Pod", name=ref.name, namespace=ref.namespace) + "/eviction"
-    try:
-        book.cluster.json("POST", path, body=eviction, doing=f"Evicting {ref}, as a dry run")
+    if refusal := evict(book.cluster, pod, dry_run=True):
+        faults.note(8, f"An eviction (dry run) is refused: {refusal}.", part="eviction")
+    else:
         faults.note(8, "The only pod may be evicted.", part="eviction", shown=False)
-    except ApiError as error:
-        cause = error.causes[0].get("message", "") if error.causes else error.message
-        faults.note(8, f"An eviction (dry run) is refused: {error.code}, {cause}.", part="eviction")
     book.cluster.delete(ref, dry_run=True)
     faults.note(8, "A deletion (dry run) isn't.", part="deletion")
 
