@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -27,6 +28,11 @@ class Row:
     against: str
     other: str
     ratio: str
+
+
+def machine() -> str:
+    """What it was measured on."""
+    return f"{os.cpu_count()} CPUs, Python {platform.python_version()}, Linux {platform.release().split('-')[0]}"
 
 
 @contextlib.contextmanager

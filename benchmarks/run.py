@@ -7,7 +7,6 @@ directory of their own.
 from __future__ import annotations
 
 import os
-import platform
 import sys
 import tempfile
 from datetime import UTC, datetime
@@ -20,7 +19,7 @@ import many_pods
 import sandbox_up
 import streams
 import walk_through
-from measuring import Row
+from measuring import Row, machine
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 ALL = {module.__name__: module for module in (sandbox_up, walk_through, apply_objects, many_pods, streams)}
@@ -28,7 +27,8 @@ ALL = {module.__name__: module for module in (sandbox_up, walk_through, apply_ob
 HEAD = """# Benchmarks
 
 `python benchmarks/run.py` measures this table anew. Two things are compared in one run on one machine: the ratio is the
-result, the seconds are that machine's. Sandbox seconds are not a cloud's.
+result, the seconds are that machine's. Sandbox seconds are not a cloud's. Lists of pods have a [page of their
+own](listing.md).
 
 """
 
@@ -49,10 +49,9 @@ def main(names: list[str]) -> None:
 
 
 def page(rows: list[Row]) -> str:
-    machine = f"{os.cpu_count()} CPUs, Python {platform.python_version()}, Linux {platform.release().split('-')[0]}"
     lines = ["| what | measured | compared with | | ratio |", "|---|---|---|---|---|"]
     lines += [f"| {row.what} | {row.value} | {row.against} | {row.other} | {row.ratio} |" for row in rows]
-    return HEAD + f"Measured on {datetime.now(UTC):%Y-%m-%d} with {machine}.\n\n" + "\n".join(lines) + "\n"
+    return HEAD + f"Measured on {datetime.now(UTC):%Y-%m-%d} with {machine()}.\n\n" + "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

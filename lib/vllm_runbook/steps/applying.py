@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import tempfile
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ from ..notebook import Notebook
 from ..plots import Timed, timed_figure
 from ..tables import Table
 from . import crowd
-from .measuring import median_ms, must
+from .measuring import medians_ms, must
 
 _LABEL = "runbook.vllm.dev/measured"
 _TITLES = {
@@ -40,7 +41,7 @@ class Applying:
     ways: Mapping[str, Timed]
 
     def table(self) -> Table:
-        rows = [(way.by, way.way, f"{way.ms:,.0f}" if way.ms else "", way.note) for way in self.ways.values()]
+        rows = [(way.by, way.way, "" if way.ms is None else f"{way.ms:,.0f}", way.note) for way in self.ways.values()]
         return Table(("by", "way", "ms", ""), rows, f"Making {self.count} ConfigMaps")
 
     def figure(self) -> go.Figure:
@@ -49,7 +50,7 @@ class Applying:
 
 
 def measure(book: Notebook, count: int = 100, times: int = 3) -> Applying:
-    """Make new objects in every way, note figures (``apply.objects_100.…``) and the check, and remove them.
+    """Make new objects in every way, note figures (``apply.objects_100.…``) and a check, and remove them.
 
     It happens in the crowd's namespace; without one (``rehearsal.crowd``) nothing is made.
     """
@@ -64,41 +65,50 @@ def measure(book: Notebook, count: int = 100, times: int = 3) -> Applying:
         "helm": _helm(helm),
         "library": _library(book),
     }
+    medians = _medians_ms(book, {key: make for key, make in makers.items() if make}, count, times)
     ways = {}
-    for key, make in makers.items():
-        by = key.partition("_")[0] if key != "library" else "this library"
-        ms = _median_ms(book, make, key, count, times) if make else None
-        ways[key] = Timed(by, _TITLES[key], ms, note="" if make else f"{by} isn't installed")
-        if ms is not None:
-            book.figure(f"apply.objects_{count}.{key}_ms", round(ms, 1))
+    for key, title in _TITLES.items():
+        by = "this library" if key == "library" else key.partition("_")[0]
+        ways[key] = Timed(by, title, medians.get(key), note="" if key in medians else f"{by} isn't installed")
+        if key in medians:
+            book.figure(f"apply.objects_{count}.{key}_ms", round(medians[key], 1))
     return Applying(count, ways)
 
 
-def _median_ms(book: Notebook, make: Make, key: str, count: int, times: int) -> float:
+def _medians_ms(book: Notebook, makers: Mapping[str, Make], count: int, times: int) -> dict[str, float]:
     """Every run has objects of its own; all are removed at the end."""
-    runs = iter(range(times + 1))
     _remove(book)  # what an interrupted run left
+    runs = {key: itertools.count() for key in makers}
+    ways = {
+        key: lambda key=key, make=make: make(_config_maps(key, next(runs[key]), count)) for key, make in makers.items()
+    }
     try:
-        ms, _ = median_ms(lambda: make(_config_maps(f"{key.replace('_', '-')}-{next(runs)}", count)), times)
-        made = sum(1 for _ in book.cluster.list("ConfigMap", crowd.NAMESPACE, labels=_LABEL, metadata_only=True))
-        wanted = count * (times + 1)
-        book.check(f"{_TITLES[key]} made every object", made == wanted, f"{made} of {wanted}")
-        return ms
+        medians = medians_ms(ways, times)
+        made = {key: _made(book, key) for key in makers}
+        wrong = [f"{_TITLES[key]}: {number}" for key, number in made.items() if number != count * (times + 1)]
+        book.check("every way made all of its objects", not wrong, f"{count * (times + 1)} each; {', '.join(wrong)}")
+        return medians
     finally:
         _remove(book)
 
 
+def _made(book: Notebook, key: str) -> int:
+    return sum(1 for _ in book.cluster.list("ConfigMap", crowd.NAMESPACE, labels=f"{_LABEL}={key}", metadata_only=True))
+
+
 def _remove(book: Notebook) -> None:
-    book.cluster.delete_all("ConfigMap", crowd.NAMESPACE, labels=_LABEL)
+    for key in _TITLES:
+        book.cluster.delete_all("ConfigMap", crowd.NAMESPACE, labels=f"{_LABEL}={key}")
     book.cluster.delete_all("Secret", crowd.NAMESPACE, labels="owner=helm")  # helm's record of a release
 
 
-def _config_maps(prefix: str, count: int) -> list[Object]:
+def _config_maps(key: str, run: int, count: int) -> list[Object]:
+    prefix = f"{key.replace('_', '-')}-{run}"
     return [
         {
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": {"name": f"{prefix}-{number:03}", "namespace": crowd.NAMESPACE, "labels": {_LABEL: prefix}},
+            "metadata": {"name": f"{prefix}-{number:03}", "namespace": crowd.NAMESPACE, "labels": {_LABEL: key}},
             "data": {"settings.yaml": f"number: {number}\nlevel: info\n"},
         }
         for number in range(count)
@@ -123,7 +133,7 @@ def _helm(helm: Program | None) -> Make | None:
         return None
 
     def make(items: list[Object]) -> None:
-        name = items[0]["metadata"]["labels"][_LABEL]
+        name = items[0]["metadata"]["name"]
         with tempfile.TemporaryDirectory(prefix="runbook-chart-") as directory:
             _write_chart(Path(directory), name, items)
             must(helm, "install", name, directory, "--namespace", crowd.NAMESPACE)

@@ -82,16 +82,15 @@ def require(book: Notebook) -> None:
 def scaled_object(book: Notebook, name: str = "") -> Object:
     """The ScaledObject of a policy."""
     chosen, settings = policy(book.params, name), book.params.platform.autoscaling
-    trigger = "spec.triggers[0].metadata"
+    trigger, behavior = "spec.triggers[0].metadata", "spec.advanced.horizontalPodAutoscalerConfig.behavior"
     fields: dict[str, Any] = {
         "spec.minReplicaCount": chosen.min_replicas,
         "spec.maxReplicaCount": chosen.max_replicas,
         "spec.pollingInterval": settings.polling_seconds,
         "spec.cooldownPeriod": settings.scale_down_seconds,
         "spec.fallback.replicas": max(1, chosen.min_replicas),
-        "spec.advanced.horizontalPodAutoscalerConfig.behavior.scaleDown.stabilizationWindowSeconds": (
-            settings.scale_down_seconds
-        ),
+        f"{behavior}.scaleUp.policies[0].value": chosen.max_replicas,
+        f"{behavior}.scaleDown.stabilizationWindowSeconds": settings.scale_down_seconds,
         f"{trigger}.serverAddress": book.params.platform.metrics.server_address,
         f"{trigger}.query": chosen.query,
         f"{trigger}.threshold": str(chosen.threshold),

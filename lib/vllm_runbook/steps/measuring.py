@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from ..cluster import Program
 from ..errors import RunbookError
 
-T = TypeVar("T")
 
+def medians_ms(
+    ways: Mapping[str, Callable[[], Any]], times: int, after: Callable[[str, Any], None] = lambda key, result: None
+) -> dict[str, float]:
+    """The median time of each way in milliseconds.
 
-def median_ms(do: Callable[[], T], times: int) -> tuple[float, T]:
-    """The median time in milliseconds, and what the last run returned; one run before warms up and isn't counted."""
-    found, kept = [], list[T]()
+    They take turns, so that a machine that gets busier meets all of them alike. The first round warms up and isn't
+    counted, nor is ``after``, which gets each result: it isn't kept, for a large heap makes Python slower.
+    """
+    found: dict[str, list[float]] = {key: [] for key in ways}
     for _ in range(times + 1):
-        kept.clear()  # so that memory never holds two results, whose objects Python would look through again and again
-        began = time.perf_counter()
-        kept.append(do())
-        found.append((time.perf_counter() - began) * 1000)
-    return statistics.median(found[1:]), kept[0]
+        for key, do in ways.items():
+            began = time.perf_counter()
+            result = do()
+            found[key].append((time.perf_counter() - began) * 1000)
+            after(key, result)
+            del result
+    return {key: statistics.median(each[1:]) for key, each in found.items()}
 
 
 def must(program: Program, *arguments: str, stdin: str = "") -> str:

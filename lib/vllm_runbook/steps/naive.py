@@ -187,6 +187,14 @@ def hold(book: Notebook, replicas: int) -> None:
     k8s.wait(book.cluster, f"{target(book).ref} has no pods", [pods], lambda state: not state.all("Pod"), seconds=120)
 
 
+def update_seconds(book: Notebook, replicas: int) -> float:
+    """How long an update of so many replicas takes: each waits for the guide's initialDelaySeconds, one by one."""
+    item = deployment(book, {})
+    delay = k8s.get_in(item, f"{_SERVER}.readinessProbe.initialDelaySeconds")
+    start = book.sizing.startup.load_seconds / book.params.platform.time_scale
+    return float(replicas * max(delay + k8s.get_in(item, f"{_SERVER}.readinessProbe.periodSeconds"), start) + 10)
+
+
 def chat(book: Notebook, question: str) -> deploy.Answer:
     """Ask the mended deployment one question through the API server; note the check."""
     answer = deploy.chat(room(book), question, service=SERVICE)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from vllm_runbook.plots import Timed
-from vllm_runbook.steps.listing import Listing, requests_in
+from vllm_runbook.steps.list_ways import requests_in
+from vllm_runbook.steps.listing import Listing
 
 #: kubectl 1.36 -v=8, shortened.
 NEW = """\
@@ -53,7 +54,7 @@ def test_the_table_says_what_was_packed_and_what_did_not_work() -> None:
         "kubectl": Timed("kubectl", "get pods", 1234.5, 139_122, packed=True),
         "server_side": Timed("kubectl", "get pods --server-side", note="unknown flag: --server-side"),
     }
-    table = Listing(1001, 1000, 5, ways).table()
+    table = Listing(1001, 5, ways).table()
     assert table.title == "Listing 1,001 pods (median of 5, warm)"
     assert table.rows == [
         ("get pods", "1,234", "139,122 (gzip)", ""),

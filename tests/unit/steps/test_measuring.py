@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -11,17 +12,27 @@ from vllm_runbook.errors import RunbookError
 from vllm_runbook.steps import measuring
 
 
-def test_the_median_leaves_the_first_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
-    durations = iter([100.0, 0.003, 0.001, 0.002])
+def test_ways_take_turns_and_the_first_round_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, order = [0.0], list[str]()
     monkeypatch.setattr(measuring.time, "perf_counter", lambda: now[0])
 
-    def do() -> float:
-        now[0] += (took := next(durations))
-        return took
+    def takes(name: str, *seconds: float) -> Callable[[], str]:
+        durations = iter(seconds)
 
-    ms, last = measuring.median_ms(do, 3)
-    assert ms == pytest.approx(2) and last == 0.002
+        def do() -> str:
+            now[0] += next(durations)
+            order.append(name)
+            return name
+
+        return do
+
+    def after(key: str, result: str) -> None:
+        assert key == result
+        now[0] += 1000  # isn't counted
+
+    ways = {"a": takes("a", 100, 0.003, 0.001, 0.002), "b": takes("b", 100, 5, 7, 6)}
+    assert measuring.medians_ms(ways, 3, after) == pytest.approx({"a": 2, "b": 6000})
+    assert "".join(order) == "abababab"
 
 
 def test_a_program_that_fails_is_quoted() -> None:
