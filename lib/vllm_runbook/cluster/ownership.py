@@ -22,6 +22,11 @@ def is_ours(item: Mapping[str, Any]) -> bool:
     return bool((item["metadata"].get("labels") or {}).get(MANAGED_BY) == MANAGER)
 
 
+def step_of(item: Mapping[str, Any]) -> str:
+    """The step that created an object of ours."""
+    return str((item["metadata"].get("labels") or {}).get(STEP, ""))
+
+
 def marked(item: Object, step: str) -> Object:
     """The object with our labels; its pods don't get them."""
     return changed(item, {f"metadata.labels[{MANAGED_BY}]": MANAGER, f"metadata.labels[{STEP}]": step})

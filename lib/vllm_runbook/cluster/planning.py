@@ -14,7 +14,7 @@ from ..errors import RunbookError
 from ..tables import Table
 from .client import ApiError, Cluster
 from .objects import Object, Ref, in_order, ref_of
-from .ownership import Conflict, is_ours, marked
+from .ownership import Conflict, is_ours, marked, step_of
 from .stream import Selection
 from .waiting import State, is_true, wait
 
@@ -96,7 +96,7 @@ def plan(
     """Preview the objects, in the order in which they are to be applied.
 
     Args:
-        step: name of the notebook, kept as a label for undo.
+        step: name of the notebook, kept as a label of what it creates, for undo.
         force: take fields over from other managers.
         adopt: change objects that somebody else created (they don't become ours). Namespaces are then
             changed too; otherwise a namespace that is there is used as it is.
@@ -124,7 +124,7 @@ def _change(cluster: Cluster, item: Object, step: str, force: bool, adopt: bool)
             why=f"it lacks our label; created {live['metadata']['creationTimestamp']}",
             next_step="Use another namespace (-p namespace=…), or remove the object if nobody needs it.",
         )
-    desired = marked(item, step) if is_ours(live) else item
+    desired = marked(item, step_of(live) or step) if is_ours(live) else item  # it stays its creator's
     if ref.kind == "Job" and is_true(live, "Failed"):
         return Change(REPLACE, ref, desired, uid=live["metadata"]["uid"], note="it failed: once more")
     try:

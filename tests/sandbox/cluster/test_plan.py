@@ -39,6 +39,16 @@ def test_create_then_nothing_then_update(
     assert [str(field) for field in change.fields] == ["~ data.a: 1 -> 9", "- data.b: 2"]
 
 
+def test_an_object_stays_the_step_that_created_it(cluster: Cluster, connection: Connection) -> None:
+    """A later notebook that applies it again, or changes it, must not make the first one see a change."""
+    item = config_map(cluster.namespace, a="1")
+    apply(connection, plan(connection, [item], STEP))
+    assert not plan(connection, [item], "99_later")
+    apply(connection, plan(connection, [config_map(cluster.namespace, a="2")], "99_later"))
+    live = connection.get(Ref("ConfigMap", "settings", cluster.namespace))
+    assert live["metadata"]["labels"]["runbook.vllm.dev/step"] == STEP
+
+
 def test_what_the_server_defaults_is_no_difference(cluster: Cluster, connection: Connection) -> None:
     item = deployment(cluster.namespace)
     apply(connection, plan(connection, [item], STEP))
