@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import urllib3
+
+from ..errors import RunbookError
 from .client import ApiError, Cluster
 from .stream import split_lines
 
@@ -52,10 +55,10 @@ class ServiceProxy:
 
         Raises:
             ApiError: as :meth:`text`, or an error event in the stream (which has status 200).
+            RunbookError: the stream broke off.
         """
         doing = self._doing("POST", path)
-        response = self.cluster.raw("POST", self._path(path), body=body, doing=doing, timeout=(10, 300))
-        for line in split_lines(response):
+        for line in self._stream_lines(path, body, doing):
             if not line.startswith("data: "):
                 continue
             data = line[len("data: ") :].strip()
@@ -66,6 +69,24 @@ class ServiceProxy:
             if "error" in event:
                 raise ApiError(doing, int(event["error"].get("code") or 0), event["error"])
             yield event
+
+    def _stream_lines(self, path: str, body: Any, doing: str) -> Iterator[str]:
+        """Lines of a streamed answer; asked once more if it breaks off before its first line.
+
+        The API server's proxy drops a request now and then whose answer begins before it has seen the end of the
+        request's body (Go's ReverseProxy and HTTP/1.1).
+        """
+        for last_try in (False, True):
+            begun = False
+            response = self.cluster.raw("POST", self._path(path), body=body, doing=doing, timeout=(10, 300))
+            try:
+                for line in split_lines(response):
+                    begun = True
+                    yield line
+                return
+            except urllib3.exceptions.ProtocolError as error:
+                if begun or last_try:
+                    raise RunbookError(f"{doing}: the answer broke off", why=str(error)) from error
 
     def _doing(self, method: str, path: str) -> str:
         return f"{method} {path} of Service {self.namespace}/{self.service}"

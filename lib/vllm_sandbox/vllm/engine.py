@@ -169,14 +169,14 @@ class Engine:
         """What the next step computes: (sequence, tokens)."""
         budget = self.layout.max_num_batched_tokens
         chunks: list[tuple[Sequence, int]] = []
-        for each in list(self.running):
-            if each.done or budget <= 0:
-                continue
+        at = 0
+        while at < len(self.running) and budget > 0:  # whoever is preempted meanwhile is taken from the end
+            each = self.running[at]
             tokens = min(each.length - each.computed, budget)
-            if not self._reserve(each, each.computed + tokens + 1):
-                continue
-            chunks.append((each, tokens))
-            budget -= tokens
+            if self._reserve(each, each.computed + tokens + 1):
+                chunks.append((each, tokens))
+                budget -= tokens
+                at += 1
         while self.waiting and budget > 0 and len(self.running) < self.layout.max_num_seqs:
             each = self.waiting[0]
             tokens = min(each.length, budget)

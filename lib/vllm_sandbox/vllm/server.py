@@ -16,6 +16,7 @@ from vllm_sandbox.vllm.answers import DONE, Answer
 from vllm_sandbox.vllm.engine import Engine, EngineBusy, Sequence
 from vllm_sandbox.vllm.metrics import Metrics
 from vllm_sandbox.vllm.requests import BUSY, DEAD, Job, RequestError, body_of, check_model, parse
+from vllm_sandbox.vllm.timing import FRONTEND_S
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _GUARDED = ("/v1", "/v2", "/inference")
@@ -210,6 +211,7 @@ class Application:
         serving = self._serving
         body = body_of(await request.read())
         job = parse(body, chat=chat, names=serving.names, max_model_len=serving.max_model_len)
+        await asyncio.sleep(FRONTEND_S)
         if serving.draining:
             raise DEAD
         try:
@@ -240,10 +242,11 @@ class Application:
 
     async def _stream(self, request: web.Request, answer: Answer, output: _Output) -> web.StreamResponse:
         response = await self._open_stream(request)
-        await response.write(b"".join(answer.opening(index) for index in range(output.job.n)))
+        opening = b"".join(answer.opening(index) for index in range(output.job.n))
         while not output.finished:
             pieces = await output.pieces()
-            await response.write(b"".join(answer.chunk(*piece) for piece in pieces))
+            await response.write(opening + b"".join(answer.chunk(*piece) for piece in pieces))
+            opening = b""  # as the real server: with the first tokens
         tail = answer.usage_chunk(sum(output.counts)) if output.job.include_usage else b""
         await response.write(tail + DONE)
         await response.write_eof()
