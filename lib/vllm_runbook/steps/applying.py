@@ -42,7 +42,7 @@ class Applying:
 
     def table(self) -> Table:
         rows = [(way.by, way.way, "" if way.ms is None else f"{way.ms:,.0f}", way.note) for way in self.ways.values()]
-        return Table(("by", "way", "ms", ""), rows, f"Making {self.count} ConfigMaps")
+        return Table(("by", "way", "ms", "note"), rows, f"Making {self.count} ConfigMaps")
 
     def figure(self) -> go.Figure:
         """The times as bars."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -89,24 +89,27 @@ def populate(book: Notebook, pods: int = 1000) -> int:
     if not book.params.platform.rehearsal.crowd:
         print("no crowd: rehearsal.crowd is false for this platform")
         return 0
-    there, nodes_there = _names(book, "Pod", OURS), _names(book, "Node", _NODES)
-    nodes = [_node_name(number) for number in range(math.ceil(pods / PODS_PER_NODE))]
-    wanted = {_pod_name(number): number for number in range(pods)}
-    missing = [name for name in wanted if name not in there]
-    surplus = sorted(there - wanted.keys())
-    nodes_missing = [name for name in nodes if name not in nodes_there]
-
+    nodes = _Difference(_names(book, "Node", _NODES), map(_node_name, range(math.ceil(pods / PODS_PER_NODE))))
+    each = _Difference(_names(book, "Pod", OURS), map(_pod_name, range(pods)))
     node = marked(manifest("crowd/node.yaml", ""), book.step)
     pod = marked(manifest("crowd/pod.yaml", NAMESPACE), book.step)
-    _each("nodes made", nodes_missing, lambda name: book.cluster.apply(_node(node, name)))
-    _each("pods made", missing, lambda name: book.cluster.apply(_pod(pod, wanted[name])))
-    _each("pods removed", surplus, lambda name: book.cluster.delete(Ref("Pod", name, NAMESPACE), grace_seconds=0))
-    _each("nodes removed", sorted(nodes_there - set(nodes)), lambda name: book.cluster.delete(Ref("Node", name)))
-
-    changed = len(nodes_missing) + len(missing) + len(surplus) + len(nodes_there - set(nodes))
+    _each("nodes made", nodes.missing, lambda name: book.cluster.apply(_node(node, name)))
+    _each("pods made", each.missing, lambda name: book.cluster.apply(_pod(pod, name)))
+    _each("pods removed", each.surplus, lambda name: book.cluster.delete(Ref("Pod", name, NAMESPACE), grace_seconds=0))
+    _each("nodes removed", nodes.surplus, lambda name: book.cluster.delete(Ref("Node", name)))
+    changed = nodes.changed + each.changed
     _wait_running(book, pods)
-    print(f"{pods:,} pods run on {len(nodes)} nodes of KWOK" + ("" if changed else ": nothing to change"))
+    print(f"{pods:,} pods of KWOK run" + ("" if changed else ": nothing to change"))
     return pods
+
+
+class _Difference:
+    """Names that are there against names that are wanted."""
+
+    def __init__(self, there: set[str], wanted: Iterable[str]) -> None:
+        goal = set(wanted)
+        self.missing, self.surplus = sorted(goal - there), sorted(there - goal)
+        self.changed, self.unchanged = len(self.missing) + len(self.surplus), len(goal & there)
 
 
 def _names(book: Notebook, kind: str, labels: str) -> set[str]:
@@ -127,8 +130,9 @@ def _node(template: Object, name: str) -> Object:
     return k8s.changed(template, {"metadata.name": name, "metadata.labels[kubernetes.io/hostname]": name})
 
 
-def _pod(template: Object, number: int) -> Object:
-    fields = {"metadata.name": _pod_name(number), "spec.nodeName": _node_name(number // PODS_PER_NODE)}
+def _pod(template: Object, name: str) -> Object:
+    number = int(name.rpartition("-")[2])
+    fields = {"metadata.name": name, "spec.nodeName": _node_name(number // PODS_PER_NODE)}
     if number % _SELECTED_EVERY == 0:
         key, _, value = SELECTOR.partition("=")
         fields[f"metadata.labels.{key}"] = value
@@ -160,7 +164,7 @@ def _wait_running(book: Notebook, pods: int) -> None:
         [others],
         lambda state: not state.by_kind.get("Pod"),
         seconds=60 + pods / 20,
-        explain=lambda state: f"{len(state.by_kind['Pod']):,} don't run\n{_why_idle(book)}",
+        explain=lambda state: f"{len(state.by_kind.get('Pod', ())):,} don't run\n{_why_idle(book)}",
     )
 
 

@@ -32,7 +32,7 @@ class Listing:
             (way.way, "" if way.ms is None else f"{way.ms:,.0f}", _bytes(way), way.note) for way in self.ways.values()
         ]
         title = f"Listing {self.pods:,} pods (median of {self.times}, warm)"
-        return Table(("way", "ms", "bytes sent", ""), rows, title)
+        return Table(("way", "ms", "bytes sent", "note"), rows, title)
 
     def figure(self) -> go.Figure:
         """The times as bars."""

@@ -30,7 +30,7 @@ def test_kwok_touches_only_nodes_of_the_crowd() -> None:
 
 def test_a_pod_in_a_hundred_is_what_the_selector_asks_for() -> None:
     key, _, value = crowd.SELECTOR.partition("=")
-    pods = [crowd._pod(POD, number) for number in range(250)]
+    pods = [crowd._pod(POD, f"crowd-{number:05}") for number in range(250)]
     assert [pod["metadata"]["name"] for pod in pods if pod["metadata"]["labels"][key] == value] == [
         "crowd-00000",
         "crowd-00100",
