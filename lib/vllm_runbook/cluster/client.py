@@ -192,11 +192,13 @@ class Cluster:
         accept: str = "application/json, */*",
         doing: str = "",
         timeout: float | tuple[float, float | None] = 60,
+        chunked: bool = False,
     ) -> Any:
         """One request; returns urllib3's response, whose body is not read yet.
 
         Args:
             timeout: seconds for connecting and for each read, or a pair.
+            chunked: send the body in chunks, whose end is in the request itself.
 
         Raises:
             ApiError: the answer's status is 400 or above.
@@ -205,7 +207,8 @@ class Cluster:
             method,
             path,
             query_params=[(key, value) for key, value in (query or {}).items() if value not in (None, "")],
-            header_params={"Accept": accept, "Content-Type": content},
+            header_params={"Accept": accept, "Content-Type": content}
+            | ({"Transfer-Encoding": "chunked"} if chunked else {}),
             body=body,
             auth_settings=["BearerToken"],
         )
