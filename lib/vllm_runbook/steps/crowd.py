@@ -109,7 +109,7 @@ class _Difference:
     def __init__(self, there: set[str], wanted: Iterable[str]) -> None:
         goal = set(wanted)
         self.missing, self.surplus = sorted(goal - there), sorted(there - goal)
-        self.changed, self.unchanged = len(self.missing) + len(self.surplus), len(goal & there)
+        self.changed = len(self.missing) + len(self.surplus)
 
 
 def _names(book: Notebook, kind: str, labels: str) -> set[str]:

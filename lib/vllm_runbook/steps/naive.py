@@ -157,9 +157,13 @@ def fill(book: Notebook) -> None:
 def serve(book: Notebook, timeline: PodTimeline, replicas: int = 1) -> None:
     """Everything that the mended deployment needs, then itself, watched until it is ready. Again, it changes nothing.
 
+    Does nothing where the rehearsal isn't allowed.
+
     Raises:
         Hopeless, TimedOut: as :func:`.deploy.wait_available` and :func:`.weights.wait_filled`.
     """
+    if not allowed(book):
+        return
     apply(book, [namespace_object(book)])
     fill(book)
     apply(book, mended(book, replicas))

@@ -83,7 +83,7 @@ FAULTS: dict[int, Fault] = {
     12: Fault(
         "kubectl get pods --server-side=true",
         "--server-side belongs to apply. Label selectors are always evaluated by the API server.",
-        "kubectl get pods -l …; what really makes lists cheap is measured in this notebook.",
+        "kubectl get pods -l …; pages, metadata only and the watch cache make lists cheaper still.",
     ),
     13: Fault(
         "policy/v1beta1 is deprecated as of 1.30",

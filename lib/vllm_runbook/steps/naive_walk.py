@@ -18,6 +18,7 @@ from ..cluster import explain as explaining
 from ..cluster.stream import Events, Seen
 from ..notebook import Notebook
 from ..plots import PodTimeline
+from ..prefetch.outcomes import ExitCode
 from ..tables import Table
 from . import deploy, naive, naive_readings, weights
 from .naive_faults import FAULTS, Faults
@@ -99,14 +100,14 @@ class Walk:
             live = None
         if live is None:
             naive.apply(book, [naive.guides_claim(book, book.params.platform.storage.class_name)])
-        naive.apply(book, [weights.prefetch_job(space, naive.CLAIM)])
+        naive.apply(book, [*weights.token(space), weights.prefetch_job(space, naive.CLAIM)])
         try:
             weights.wait_filled(space, weights.Follower(), naive.CLAIM)
-            self.faults.note(6, "With a class of this platform it was filled.", part="mode", shown=False)
-        except (Hopeless, TimedOut) as error:
+            outcome = Outcome("it can be filled.", shown=False)
+        except Hopeless as error:
             print(error.why)
-            words = self._why_not_filled() or error.why.splitlines()[0]
-            self.faults.note(6, f"With a class of this platform: {words}", part="mode")
+            outcome = self._not_filled() or Outcome(error.why.splitlines()[0], shown=True)
+        self.faults.note(6, f"With a class of this platform: {outcome.words}", part="mode", shown=outcome.shown)
 
     @_stage(4)
     def init_container(self) -> None:
@@ -224,14 +225,14 @@ class Walk:
                         return Outcome(f"{prefix}{explaining.trouble(pod)}.", shown=False)
         return None
 
-    def _why_not_filled(self) -> str:
-        """How the prefetch Job's pod ended, without the paths, which are long."""
+    def _not_filled(self) -> Outcome | None:
+        """How the prefetch Job's pod ended, without the paths, which are long; None when it never ran."""
         labels = f"batch.kubernetes.io/job-name={weights.JOB}"
         for pod in self._book.cluster.list("Pod", self._namespace, labels=labels):
             if ended := k8s.get_in(pod, "status.containerStatuses[0].state.terminated"):
-                said = re.sub(r"(?:/[\w.-]+){2,}", "…", ended.get("message", "")).strip()
-                return f"the Job that fills it ends with exit code {ended['exitCode']}, {said}"
-        return ""
+                code, said = ended["exitCode"], re.sub(r"(?:/[\w.-]+){2,}", "…", ended.get("message", "")).strip()
+                return Outcome(f"the Job that fills it ends with exit code {code}, {said}", code == ExitCode.TARGET)
+        return None
 
 
 def _pending(state: State) -> Outcome | None:

@@ -43,7 +43,7 @@ def plan(book: Notebook) -> Plan:
     too_small = [reason for reason in book.sizing.reasons if reason.code == "claim"]
     if too_small:
         raise RunbookError("The volume is too small", why=str(too_small[0]), next_step="Leave storage.size out: null.")
-    items = _token(book)
+    items = token(book)
     if platform.storage.strategy == "per_node":
         return book.plan([*items, _daemonset(book)])
     return book.plan([*items, _claim(book, fill_claim(book), platform.storage.access_modes.fill), prefetch_job(book)])
@@ -116,7 +116,7 @@ def _prefetch_container(book: Notebook, container: str) -> dict[str, Any]:
     }
 
 
-def _token(book: Notebook) -> list[Object]:
+def token(book: Notebook) -> list[Object]:
     """The Secret of a gated model's token, from the environment; nothing where one is there already.
 
     Raises:

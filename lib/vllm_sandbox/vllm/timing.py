@@ -12,9 +12,7 @@ from dataclasses import dataclass
 BYTES_PER_S = 2.0e12
 OPERATIONS_PER_S = 312e12 * 0.5
 OVERHEAD_S = 0.004
-#: From a request's arrival to its place in the queue: chat template, tokenizer, the hop to the engine's process. No
-#: real server answers sooner. One that did would trip over Go's reverse proxies, the API server's among them: they
-#: give a request up whose answer begins before they have seen the end of its body.
+#: From a request's arrival to its place in the queue: chat template, tokenizer, the hop to the engine's process.
 FRONTEND_S = 0.003
 #: Unscaled seconds of start-up besides reading weights.
 COMPILE_S = 30.0

@@ -16,9 +16,9 @@ import yaml
 
 from conftest import Cluster
 from vllm_runbook import notebook, params
-from vllm_runbook.cluster import connect
+from vllm_runbook.cluster import ServiceProxy, connect
 from vllm_runbook.notebook import Notebook
-from vllm_runbook.steps import device_plugin, gpu_nodes, naive, permissions, teardown
+from vllm_runbook.steps import deploy, device_plugin, gpu_nodes, naive, permissions, teardown
 from vllm_runbook.steps.naive_faults import FAULTS, Faults
 from vllm_runbook.steps.naive_readings import all_of_them
 from vllm_runbook.steps.naive_walk import Walk
@@ -149,6 +149,13 @@ def test_mended_it_serves_and_nothing_else_is_mended(walked: Walked) -> None:
     assert walked.room.get("pdb", naive.BUDGET)["spec"]["minAvailable"] == 1
     claims = [item["metadata"]["name"] for item in walked.room.get("pvc")["items"]]
     assert claims == ["model-weights"]  # the guide's own can't be filled, and nothing mounts it
+
+
+def test_answers_through_the_api_server_are_never_cut_off(walked: Walked) -> None:
+    """The server begins its answer at once, which is when the API server's proxy may cut it off (ServiceProxy)."""
+    proxy = ServiceProxy(walked.book.cluster, walked.room.namespace, naive.SERVICE, deploy.PORT)
+    body = {"model": "qwen3-8b", "prompt": "Why?", "max_tokens": 1, "stream": True}
+    assert {list(proxy.stream("v1/completions", body))[-1] for _ in range(300)} == {"[DONE]"}
 
 
 def test_with_prometheus_and_keda_more_can_be_asked(walked: Walked) -> None:
