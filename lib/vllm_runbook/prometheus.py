@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+import tenacity
 
 from .cluster import ApiError, Cluster, ServiceProxy, TimedOut
 from .errors import RunbookError
@@ -71,11 +72,15 @@ class Prometheus:
         Raises:
             TimedOut: with what ``explain`` says.
         """
-        deadline = time.monotonic() + seconds
-        while not reached():
-            if time.monotonic() >= deadline:
-                raise TimedOut(f"{what}: not within {seconds:g} s", why=explain())
-            time.sleep(min(every, max(0.0, deadline - time.monotonic())))
+        tries = tenacity.Retrying(
+            retry=tenacity.retry_if_result(lambda answer: not answer),
+            wait=tenacity.wait_fixed(every),
+            stop=tenacity.stop_after_delay(seconds),
+        )
+        try:
+            tries(reached)
+        except tenacity.RetryError:
+            raise TimedOut(f"{what}: not within {seconds:g} s", why=explain()) from None
 
     def _get(self, path: str, **query: Any) -> Any:
         try:

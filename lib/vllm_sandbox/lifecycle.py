@@ -22,7 +22,7 @@ from vllm_sandbox.binaries.table import CONTROL_PLANE
 from vllm_sandbox.config import PROXY_PORT, SandboxConfig
 from vllm_sandbox.control_plane import ControlPlane, last_lines
 from vllm_sandbox.errors import SandboxError
-from vllm_sandbox.paths import sandbox_dir, sandboxes_dir
+from vllm_sandbox.paths import cache_dir, sandbox_dir, sandboxes_dir
 
 DAEMON = "daemon"
 SLOTS = 32
@@ -130,8 +130,9 @@ def up(name: str, config: SandboxConfig, say: Say = print) -> ControlPlane:
             say(f"sandbox {name} is {now.state}: cleaning up what is left of it")
             _remove(name)
         try:
-            state = _reserve(name, config)
-            _start(plane, state, found, say)
+            with _alone_on_this_machine():
+                state = _reserve(name, config)
+                _start(plane, state, found, say)
         except BaseException:
             with _undisturbed():
                 _remove(name)
@@ -161,18 +162,17 @@ def _require_same(name: str, state: State | None, config: SandboxConfig) -> None
 
 def _reserve(name: str, config: SandboxConfig) -> State:
     """Write the sandbox down, with a slot of addresses that no other one uses."""
-    with _locked(".slots"):
-        taken = {state.slot for other in names() if (state := State.read(sandboxes_dir() / other))}
-        slot = next((slot for slot in range(SLOTS) if slot not in taken and _unused(config, slot)), None)
-        if slot is None:
-            raise SandboxError(
-                f"all {SLOTS} address ranges are in use", next_step="`runbook sandbox down --name …` frees one"
-            )
-        directory = sandbox_dir(name)
-        directory.mkdir(parents=True, mode=0o700)
-        chosen = config.model_copy(update={"slot": slot})
-        state = State(name, uuid.uuid4().hex, processes.boot_id(), slot, chosen.model_dump(mode="json"))
-        state.write(directory)
+    taken = {state.slot for other in names() if (state := State.read(sandboxes_dir() / other))}
+    slot = next((slot for slot in range(SLOTS) if slot not in taken and _unused(config, slot)), None)
+    if slot is None:
+        raise SandboxError(
+            f"all {SLOTS} address ranges are in use", next_step="`runbook sandbox down --name …` frees one"
+        )
+    directory = sandbox_dir(name)
+    directory.mkdir(parents=True, mode=0o700)
+    chosen = config.model_copy(update={"slot": slot})
+    state = State(name, uuid.uuid4().hex, processes.boot_id(), slot, chosen.model_dump(mode="json"))
+    state.write(directory)
     return state
 
 
@@ -237,10 +237,25 @@ def _remove(name: str) -> None:
 
 
 @contextlib.contextmanager
-def _locked(what: str) -> Iterator[None]:
-    base = sandboxes_dir()
-    base.mkdir(parents=True, exist_ok=True)
-    with (base / f".{what.lstrip('.')}.lock").open("w") as file:
+def _locked(name: str) -> Iterator[None]:
+    with _lock_file(sandboxes_dir(), f".{name}.lock"):
+        yield
+
+
+@contextlib.contextmanager
+def _alone_on_this_machine() -> Iterator[None]:
+    """From the choice of addresses until they are in use: two that start at once must not choose the same.
+
+    In the cache, which sandboxes with other state directories share.
+    """
+    with _lock_file(cache_dir(), ".addresses.lock"):
+        yield
+
+
+@contextlib.contextmanager
+def _lock_file(directory: Path, name: str) -> Iterator[None]:
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / name).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

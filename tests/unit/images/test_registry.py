@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from vllm_sandbox.images import registry
 from vllm_sandbox.images.catalogue import register_all
@@ -64,6 +65,28 @@ def test_an_image_of_ones_own_is_one_entry():
     assert argv == [sys.executable, "-m", "team", "--x"]
 
 
-def test_prometheus_listens_on_the_pod_only():
-    argv = command_line(find("quay.io/prometheus/prometheus:v3"), [], ["--web.listen-address=:9191"], CONTEXT)
-    assert argv == ["/bin/prometheus", "--web.listen-address=127.244.1.5:9191"]
+def surroundings(tmp_path, **env):
+    return Context("127.244.1.5", "gpu-0", {"TMPDIR": str(tmp_path), **env}, lambda tool: Path("/bin") / tool)
+
+
+def test_prometheus_listens_on_the_pod_only_and_finds_the_api_server(tmp_path):
+    config = {"scrape_configs": [{"job_name": "x", "kubernetes_sd_configs": [{"role": "pod"}]}]}
+    (tmp_path / "given.yml").write_text(yaml.safe_dump(config))
+    args = ["--web.listen-address=:9191", f"--config.file={tmp_path}/given.yml", "--storage.tsdb.path=/x"]
+    around = surroundings(tmp_path, KUBECONFIG="/pod/kubeconfig")
+    program, *options = command_line(find("quay.io/prometheus/prometheus:v3"), [], args, around)
+    assert program == "/bin/prometheus" and "--storage.tsdb.path=/x" in options
+    assert "--web.listen-address=127.244.1.5:9191" in options and len(options) == 3
+    file = next(word.partition("=")[2] for word in options if word.startswith("--config.file="))
+    (job,) = yaml.safe_load(Path(file).read_text())["scrape_configs"]
+    assert job["kubernetes_sd_configs"] == [{"role": "pod", "kubeconfig_file": "/pod/kubeconfig"}]
+
+
+def test_keda_listens_on_the_pod_only(tmp_path):
+    around = surroundings(tmp_path, KUBECONFIG="/pod/kubeconfig", POD_NAMESPACE="keda")
+    operator = command_line(find("ghcr.io/kedacore/keda:2.21.0"), ["/keda"], ["--leader-elect"], around)
+    assert operator[:3] == ["/usr/bin/env", "KEDA_CLUSTER_OBJECT_NAMESPACE=keda", "/bin/keda-operator"]
+    assert sum(word.endswith(("127.244.1.5:8080", "127.244.1.5:8081", "127.244.1.5:9666")) for word in operator) == 3
+    adapter = command_line(find("ghcr.io/kedacore/keda-metrics-apiserver:2.21.0"), ["/keda-adapter"], [], around)
+    assert "--bind-address=127.244.1.5" in adapter
+    assert "--metrics-service-grpc-authority=keda-operator.keda.svc.cluster.local" in adapter
