@@ -40,10 +40,17 @@ def flat(run: Run) -> dict[str, Any]:
 
 
 def comparison(figures: Mapping[str, Any]) -> list[tuple[str, str, Any, Any]]:
-    """Rows of subject, measure, the naive value and ours, for what was measured on both."""
-    return [
-        (subject if measure == "sent" else "", words, figures[naive], figures[ours])
-        for group, subject in _SUBJECTS.items()
-        for measure, words in _MEASURES.items()
-        if (naive := f"{group}.{NAIVE}.{measure}") in figures and (ours := f"{group}.{OURS}.{measure}") in figures
-    ]
+    """Rows of subject, measure, the naive value and ours, for what was measured on both.
+
+    A value that one of them doesn't have (a time of answers, and there was no answer) is a dash.
+    """
+    rows = []
+    for group, subject in _SUBJECTS.items():
+        names = [f"{group}.{design}" for design in (NAIVE, OURS)]
+        if not all(f"{name}.sent" in figures for name in names):
+            continue
+        for measure, words in _MEASURES.items():
+            naive, ours = (figures.get(f"{name}.{measure}", "–") for name in names)
+            if (naive, ours) != ("–", "–"):
+                rows.append((subject if measure == "sent" else "", words, naive, ours))
+    return rows

@@ -25,5 +25,10 @@ def test_the_comparison_has_what_was_measured_on_both() -> None:
     assert rows == [("50 requests per second", "sent", 9, 8), ("", "dropped", 9, 0)]
 
 
+def test_what_one_of_them_does_not_have_is_a_dash() -> None:
+    figures = {"drain.naive.sent": 9, "drain.ours.sent": 9, "drain.ours.ttft_p99_s": 0.5}
+    assert comparison(figures)[1:] == [("", "TTFT, p99 (s)", "–", 0.5)]
+
+
 def test_without_a_rehearsal_there_is_nothing_to_compare() -> None:
     assert comparison({"outage.ours.sent": 8}) == []
