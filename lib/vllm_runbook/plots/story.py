@@ -12,7 +12,13 @@ from . import theme
 
 #: One colour and dash per story, so that two are told apart without colours too.
 _STYLES = ((theme.VERMILION, "solid"), (theme.BLUE, "dash"), (theme.GREEN, "dot"))
-_PANELS = ("requests per second", "requests in the system", "ready replicas", "lost per second")
+#: Panels, and what is drawn thinner (lines) or hatched (bars) in them.
+_PANELS = {
+    "requests<br>per second": "dotted: sent",
+    "requests<br>in the system": "dotted: waiting",
+    "ready replicas": "",
+    "lost<br>per second": "hatched: rejected",
+}
 _GAP = 0.05
 
 
@@ -62,12 +68,12 @@ def story_figure(stories: Sequence[Story], title: str) -> go.Figure:
     end = max(story.end for story in stories)
     layout: dict[str, Any] = {"height": 760, "barmode": "group", "hovermode": "x unified"}
     height = (1 - _GAP * (len(_PANELS) - 1)) / len(_PANELS)
-    for index, name in enumerate(_PANELS):
+    for index, (name, more) in enumerate(_PANELS.items()):
         top = 1 - index * (height + _GAP)
         suffix = "" if index == 0 else str(index + 1)
         layout[f"yaxis{suffix}"] = {
             "domain": [max(0.0, top - height), top],
-            "title": {"text": name.replace(" per second", "<br>per second").replace(" in the", "<br>in the")},
+            "title": {"text": f"{name}<br><i>{more}</i>" if more else name, "font": {"size": 12}},
             "rangemode": "tozero",
         }
     last = f"y{len(_PANELS)}"
@@ -79,30 +85,34 @@ def story_figure(stories: Sequence[Story], title: str) -> go.Figure:
 def _traces(story: Story, colour: str, dash: str, *, several: bool) -> list[Any]:
     seconds = [sample["second"] for sample in story.samples]
     prefix = f"{story.name}: " if several else ""
+    shown = {"legendgroup": story.name, "showlegend": not several}  # with several, the legend has one entry for each
 
     def line(name: str, panel: int, x: Sequence[float], y: Sequence[float], **style: Any) -> go.Scatter:
-        shown = {"color": colour, "dash": dash, **style.pop("line", {})}
+        drawn = {"color": colour, "dash": dash, **style}
         axis = "y" if panel == 1 else f"y{panel}"
-        return go.Scatter(name=prefix + name, x=list(x), y=list(y), yaxis=axis, mode="lines", line=shown, **style)
+        return go.Scatter(name=prefix + name, x=list(x), y=list(y), yaxis=axis, mode="lines", line=drawn, **shown)
 
     def of(name: str) -> list[int]:
         return [sample[name] for sample in story.samples]
 
     steps = _steps(story.ready, story.end)
-    found = [
-        line("sent", 1, seconds, of("sent"), line={"width": 1, "dash": "dot"}),
+    found: list[Any] = [
+        line("sent", 1, seconds, of("sent"), width=1, dash="dot"),
         line("complete", 1, seconds, of("complete")),
         line("in flight", 2, seconds, of("in_flight")),
-        line("ready", 3, [at for at, _ in steps], [count for _, count in steps], line={"shape": "hv"}),
+        line("ready", 3, [at for at, _ in steps], [count for _, count in steps], shape="hv"),
     ]
     if story.waiting:
-        times = [at for at, _ in story.waiting]
-        found.append(line("waiting", 2, times, [value for _, value in story.waiting], line={"width": 1, "dash": "dot"}))
+        times, values = zip(*story.waiting, strict=True)
+        found.append(line("waiting", 2, times, values, width=1, dash="dot"))
     for name, pattern in (("dropped", ""), ("rejected", "/")):
-        marker = {"color": colour, "pattern": {"shape": pattern, "solidity": 0.4}}
-        bar = go.Bar(name=prefix + name, x=seconds, y=of(name), yaxis=f"y{len(_PANELS)}", marker=marker)
         if several or story.total(name) or name == "dropped":
-            found.append(bar)
+            marker = {"color": colour, "pattern": {"shape": pattern, "solidity": 0.4}}
+            axis = f"y{len(_PANELS)}"
+            found.append(go.Bar(name=prefix + name, x=seconds, y=of(name), yaxis=axis, marker=marker, **shown))
+    if several:
+        entry = {"color": colour, "dash": dash}
+        found.append(go.Scatter(name=story.name, x=[None], y=[None], mode="lines", line=entry, legendgroup=story.name))
     return found
 
 

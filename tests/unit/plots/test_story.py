@@ -32,6 +32,8 @@ def test_two_stories_are_told_apart_without_colours() -> None:
     fig = story_figure([NAIVE, OURS], "Both")
     dashes = {trace.name.split(":")[0]: trace.line.dash for trace in fig.data if trace.name.endswith("in flight")}
     assert dashes["naive"] != dashes["ours"]
+    legend = [trace.name for trace in fig.data if trace.showlegend is not False]
+    assert legend == ["naive", "ours"]
     words = alt_text(fig)
     assert "naive: 500 sent, 160 complete, 238 dropped" in words and "ours: 500 sent, 160 complete, 0 dropped" in words
 
