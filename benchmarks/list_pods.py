@@ -57,9 +57,9 @@ A common claim is that helm is twice as fast as kubectl for many objects. Measur
 """
 
 TAIL = """
-Helm took {client:.2f} times as long as `kubectl apply`, and {server_side:.2f} times as long as `kubectl apply
---server-side`. It renders the chart and records the release; the library previews every object by a dry run first, as
-`kubectl diff` does.
+Helm took {client:.2f} times as long as `kubectl apply`, and {server_side:.2f} times as long as
+`kubectl apply --server-side`. It renders the chart and records the release; the library previews every object by a dry
+run first, as `kubectl diff` does.
 """
 
 

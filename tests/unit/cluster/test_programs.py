@@ -22,9 +22,9 @@ def connected(kubeconfig: Path | None) -> Cluster:
 
 @pytest.mark.parametrize(("name", "flag"), [("kubectl", "--context"), ("helm", "--kube-context")])
 def test_options_name_file_and_context(name: str, flag: str) -> None:
-    found = program(connected(Path("/etc/kube/config")), name)
+    found = program(connected(Path("/etc/me/config")), name)
     assert found is not None
-    assert found.run("get").stdout == f"--kubeconfig /etc/kube/config {flag} staging get\n"
+    assert found.run("get").stdout == f"--kubeconfig /etc/me/config {flag} staging get\n"
 
 
 def test_in_a_cluster_the_users_kubeconfig_is_out_of_reach() -> None:

@@ -10,7 +10,7 @@ from vllm_runbook.steps.listing import Listing
 
 #: kubectl 1.36 -v=8, shortened.
 NEW = """\
-I1125 02:27:39.233281   26971 loader.go:407] Config loaded from file:  /etc/kube/config
+I1125 02:27:39.233281   26971 loader.go:407] Config loaded from file:  /etc/me/config
 I1125 02:27:39.250712   26971 helper.go:113] "Request Body" body=""
 I1125 02:27:39.250808  1 round_trippers.go:527] "Request" verb="GET" url="https://api/api/v1/pods?limit=500" headers=<
 \tAccept: application/json;as=Table;v=v1;g=meta.k8s.io
@@ -24,7 +24,7 @@ I1125 02:27:39.253443   26971 helper.go:113] "Response Body" body="{\\"kind\\":\
 """
 #: kubectl 1.32 -v=8, shortened; headers come in any order.
 OLD = """\
-I1125 02:43:31.901864   12478 loader.go:402] Config loaded from file:  /etc/kube/config
+I1125 02:43:31.901864   12478 loader.go:402] Config loaded from file:  /etc/me/config
 I1125 02:43:31.904742   12478 round_trippers.go:470] GET https://api/api/v1/pods?limit=500
 I1125 02:43:31.904750   12478 round_trippers.go:476] Request Headers:
 I1125 02:43:31.904755   12478 round_trippers.go:480]     User-Agent: kubectl/v1.32.4 (linux/amd64) kubernetes/abc
