@@ -18,7 +18,7 @@ demo: binaries ## Bring the sandbox up and run the notebooks; ends with a report
 	@echo "The sandbox is still up: make lab to step through, make clean to end it."
 
 test: binaries ## Run all tests, two files at a time: each process has a sandbox of its own
-	@$(BIN)/pytest --numprocesses=2 --dist=loadfile
+	@$(BIN)/pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 lab: .venv/.ready ## Open JupyterLab on the notebooks, with the sandbox up
 	@$(BIN)/runbook sandbox up

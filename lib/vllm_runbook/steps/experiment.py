@@ -190,7 +190,7 @@ def run(
         if act is not None and not acted and len(experiment.report.samples) >= act_after:
             acted.append(True)
             act()
-        if k8s.is_true(state.only("Job"), "Failed"):
+        if k8s.is_true(state.only("Job"), "Failed") or experiment.report.result.get("interrupted"):
             pods = [pod for pod in state.all("Pod") if pod["metadata"]["name"].startswith(job.name)]
             raise Hopeless(f"{job}: the load generator failed", why=explaining.why(book.cluster, pods))
         over = bool(experiment.report.result) and (act is None or bool(acted))

@@ -331,7 +331,7 @@ class Container:
         self._waiting("CrashLoopBackOff", message)
 
     def lost(self, last: Object) -> None:
-        """An earlier agent ran it, and nobody knows how it ended; the kubelet says it so."""
+        """Nobody knows how it ended (an earlier agent ran it), or it never began; the kubelet says it so."""
         self.status = {**last, "ready": False, "started": False}
         self.status["state"] = last["state"] if "terminated" in last["state"] else {}
         if not self.status["state"]:

@@ -231,6 +231,10 @@ class PodWorker:
         self.stopping.set()
         for container in self.containers:
             await container.stop(0, run_hook=False)
+        if self.pod["metadata"].get("deletionTimestamp"):
+            for container in self.main:  # deleted before it started: who waits for an end must see one
+                if "terminated" not in container.status["state"]:
+                    container.lost(container.status)
         self.devices.release(self.uid)
         self.node.claims.release(self.uid)
         if self.ip.startswith("127.") and not self.spec.get("hostNetwork"):

@@ -193,7 +193,8 @@ def test_a_service_is_reached_through_the_api_server(cluster: Cluster, connectio
         "  def do_GET(s):\n"
         "    s.send_response(200); s.end_headers(); s.wfile.write(b'{\"path\": \"'+s.path.encode()+b'\"}')\n"
         "  def do_POST(s):\n"
-        "    s.rfile.read(int(s.headers['content-length']))\n"
+        "    while n := int(s.rfile.readline(), 16): s.rfile.read(n + 2)\n"
+        "    s.rfile.readline()\n"
         "    s.send_response(200); s.end_headers()\n"
         '    s.wfile.write(b\'data: {"n": 1}\\n\\ndata: {"n": 2}\\n\\ndata: [DONE]\\n\\n\')\n'
         "http.server.HTTPServer((os.environ['SANDBOX_POD_IP'],8000),H).serve_forever()\n"

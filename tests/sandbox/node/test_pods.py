@@ -281,3 +281,18 @@ def test_pods_deleted_while_they_start_go_away(cluster):
         subprocess.run(["sh", "-c", command], input=json.dumps(manifest), text=True, check=True)
     cluster.kubectl("wait", "pod", "--all", "--for=delete", "--timeout=30s", ok=False)  # complains if none is left
     assert cluster.get("pods")["items"] == []
+
+
+def test_a_job_whose_pods_are_deleted_before_they_start_makes_others(cluster):
+    """The Job waits for its pod's end: one that never began must have one, too."""
+    template = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "busybox", "command": ["sleep", "1"]}]}
+    rule = {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [17]}}
+    spec = {"podFailurePolicy": {"rules": [rule]}, "template": {"spec": template}}
+    names = [f"job-{number}" for number in range(6)]
+    for name in names:
+        cluster.apply({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec})
+        selector = f"batch.kubernetes.io/job-name={name}"
+        cluster.kubectl("wait", "--for=create", "pod", "-l", selector, "--timeout=30s")
+        cluster.kubectl("delete", "pod", "-l", selector, "--wait=false")
+    for name in names:
+        cluster.wait(f"job/{name}", "condition=Complete")
