@@ -12,9 +12,9 @@ PROGRAMS := etcd kube-apiserver kube-controller-manager kube-scheduler kubectl k
 help: ## Show the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
-demo: binaries ## Bring the sandbox up and run the notebooks; ends with a report
+demo: binaries ## Bring the sandbox up and run all notebooks, teardown at the end; leaves a report
 	@$(BIN)/runbook sandbox up
-	@$(BIN)/runbook run
+	@$(BIN)/runbook run --all
 	@echo "The sandbox is still up: make lab to step through, make clean to end it."
 
 test: binaries ## Run all tests, two files at a time: each process has a sandbox of its own

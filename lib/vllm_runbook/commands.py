@@ -19,6 +19,7 @@ INTERRUPTED_CODE = 130
 @click.argument("notebooks", nargs=-1)
 @click.option("--from", "first", metavar="NOTEBOOK", help="Begin here: a number or name.")
 @click.option("--to", "last", metavar="NOTEBOOK", help="End here.")
+@click.option("--all", "everything", is_flag=True, help="Those that run on request only, too (teardown, at the end).")
 @click.option("--platform", help="A file of params/platforms, or a path.")
 @click.option("--model", help="A file of params/models, or a path.")
 @click.option(
@@ -38,6 +39,7 @@ def run_notebooks(
     notebooks: tuple[str, ...],
     first: str | None,
     last: str | None,
+    everything: bool,
     platform: str | None,
     model: str | None,
     pairs: tuple[str, ...],
@@ -62,6 +64,7 @@ def run_notebooks(
         names=notebooks,
         first=first,
         last=last,
+        everything=everything,
         pairs=[*pairs, *named],
         params_file=params_file,
         fresh=fresh,

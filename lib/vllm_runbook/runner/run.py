@@ -27,6 +27,7 @@ class Request:
     last: str | None = None
     pairs: Sequence[str] = ()
     params_file: Path | None = None
+    everything: bool = False
     fresh: bool = False
     timeout: float | None = None
 
@@ -39,7 +40,7 @@ def run(request: Request) -> Run:
         KeyboardInterrupt: after state and report were written.
     """
     found = sources(request.notebooks_dir)
-    chosen = select(found, request.names, request.first, request.last)
+    chosen = select(found, request.names, request.first, request.last, everything=request.everything)
     given = settings(found, request.pairs, request.params_file)
     _validate(given, chosen)
     parameters = {**given.own, **given.overrides}

@@ -70,8 +70,13 @@ def _assignments(code: str) -> dict[str, Any]:
     return found
 
 
-def select(found: Sequence[Source], names: Sequence[str], first: str | None, last: str | None) -> list[Source]:
-    """The notebooks to run: the named ones, or all that don't wait for a request, from ``first`` to ``last``.
+def select(
+    found: Sequence[Source], names: Sequence[str], first: str | None, last: str | None, *, everything: bool = False
+) -> list[Source]:
+    """The notebooks to run: the named ones, or those from ``first`` to ``last``.
+
+    Args:
+        everything: also those that wait for a request (teardown).
 
     Raises:
         RunbookError: no notebook has such a name or number.
@@ -81,7 +86,7 @@ def select(found: Sequence[Source], names: Sequence[str], first: str | None, las
         return [source for source in found if source.name in wanted]
     begin = found.index(_one(found, first)) if first else 0
     end = found.index(_one(found, last)) if last else len(found) - 1
-    chosen = [source for source in found[begin : end + 1] if not source.on_request]
+    chosen = [source for source in found[begin : end + 1] if everything or not source.on_request]
     if not chosen:
         raise RunbookError(f"Nothing to run from {first or 'the first'} to {last or 'the last'} notebook")
     return chosen
