@@ -325,8 +325,10 @@ def test_where_load_is_not_allowed_nothing_is_started(book: Notebook) -> None:
 
 def test_the_panel_runs_a_load(book: Notebook, capsys: pytest.CaptureFixture[str]) -> None:
     """Pressed by a program: the counts come, and the button is there again."""
-    rate, seconds, prompt, output, _, button, _ = console.panel(book, load.ours(book)).children
+    rate, seconds, prompt, output, _, button, drawing, _ = console.panel(book, load.ours(book)).children
     rate.value, seconds.value, prompt.value, output.value = 5, 5, 32, 8
     button.click()
     assert not button.disabled
+    (figure,) = drawing.children
+    assert sum(next(trace.y for trace in figure.data if trace.name == "sent")) > 0
     assert "console" in capsys.readouterr().out

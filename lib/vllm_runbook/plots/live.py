@@ -72,7 +72,7 @@ def mimebundle(fig: go.Figure) -> dict[str, Any]:
 class View:
     """A figure on display. ``refresh`` redraws it now; recorders do so by themselves."""
 
-    def __init__(self, source: FigureSource, interval: float) -> None:
+    def __init__(self, source: FigureSource, interval: float = INTERVAL) -> None:
         self._source = source
         self._interval = interval
         self._drawn = time.monotonic()
@@ -89,8 +89,12 @@ class View:
         """Put the widget on display, if there is someone to see it."""
         if headless():
             return
+        self._handle = _display(self.widget(), display_id=True)
+
+    def widget(self) -> Any:
+        """A widget that follows the source from now on, for panels that place it themselves."""
         self._widget = go.FigureWidget(_draw(self._source))
-        self._handle = _display(self._widget, display_id=True)
+        return self._widget
 
     def changed(self) -> None:
         """Redraw if the last time is long enough ago."""

@@ -85,7 +85,8 @@ def story_figure(stories: Sequence[Story], title: str) -> go.Figure:
 def _traces(story: Story, colour: str, dash: str, *, several: bool) -> list[Any]:
     seconds = [sample["second"] for sample in story.samples]
     prefix = f"{story.name}: " if several else ""
-    shown = {"legendgroup": story.name, "showlegend": not several}  # with several, the legend has one entry for each
+    # with several stories the legend has one entry for each
+    shown: dict[str, Any] = {"legendgroup": story.name, "showlegend": False} if several else {}
 
     def line(name: str, panel: int, x: Sequence[float], y: Sequence[float], **style: Any) -> go.Scatter:
         drawn = {"color": colour, "dash": dash, **style}

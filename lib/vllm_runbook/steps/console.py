@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import RunbookError
 from ..notebook import Notebook
-from ..plots import headless, live
+from ..plots import View, headless
 from . import trials
 from .load import Load, Target, require_allowed
 
@@ -26,30 +26,33 @@ def panel(book: Notebook, target: Target) -> Any:
     """The panel as a widget. One run at a time: the button is off while one is under way."""
     import ipywidgets as widgets
 
-    style = {"description_width": "9em"}
+    style = {"description_width": "11em"}
     rate = widgets.IntSlider(value=20, min=1, max=80, description="requests per second", style=style)
     seconds = widgets.IntSlider(value=20, min=5, max=120, description="seconds", style=style)
     prompt = widgets.IntSlider(value=512, min=16, max=2048, step=16, description="prompt tokens", style=style)
     output = widgets.IntSlider(value=64, min=1, max=256, description="output tokens", style=style)
     arrivals = widgets.Dropdown(options=["poisson", "fixed"], description="arrivals", style=style)
     button = widgets.Button(description="Run", button_style="primary", tooltip=f"Put this load on {target.ref}")
-    area = widgets.Output()
+    drawing, told = widgets.VBox(), widgets.Output()
 
     def run(_button: Any) -> None:
         button.disabled = True
-        area.clear_output()
+        told.clear_output()
         load = Load("console", rate.value, seconds.value, prompt.value, output.value, arrivals.value)
-        try:
-            with area:
-                trial = trials.of(book, "console", target, load)
-                with live(trial):
-                    trials.burst(book, trial)
+        trial = trials.of(book, "console", target, load)
+        view = View(trial)
+        drawing.children = [view.widget()]
+        unsubscribe = trial.subscribe(view.changed)
+        with told:
+            try:
+                trials.burst(book, trial)
                 print(trials.losses([trial]))
-        except RunbookError as error:
-            with area:
+            except RunbookError as error:
                 print(error)
-        finally:
-            button.disabled = False
+            finally:
+                unsubscribe()
+                view.refresh()
+                button.disabled = False
 
     button.on_click(run)
-    return widgets.VBox([rate, seconds, prompt, output, arrivals, button, area])
+    return widgets.VBox([rate, seconds, prompt, output, arrivals, button, drawing, told])
