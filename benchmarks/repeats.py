@@ -34,7 +34,7 @@ def main(times: int) -> int:
         lost += _one(book, f"{number} drain", shorter, trials.drain)
         lost += _one(book, f"{number} delete", shorter, trials.delete)
         with _quiet():
-            rollout.put(book, deploy.deployment(book.params, book.sizing))
+            book.put(deploy.deployment(book.params, book.sizing))
             rollout.wait_done(book)
             autoscaling.resume(book)
             autoscaling.wait_ready(book)

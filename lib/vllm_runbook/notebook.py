@@ -53,6 +53,11 @@ class Notebook:
         self.result.changed += len(done.changed)
         self.result.unchanged += len(done.unchanged)
 
+    def put(self, item: Object) -> None:
+        """Apply one object at once and uncounted: what a trial does, and what is taken back or doesn't matter after."""
+        (change,) = self.plan([item]).changes
+        self.cluster.apply(change.desired)
+
     def check(self, statement: str, ok: bool, detail: str = "") -> None:
         """Note something for the verdict."""
         self.result.check(statement, ok, detail)

@@ -190,7 +190,7 @@ def test_a_metric_that_is_gone_is_an_error_and_not_a_load_of_zero(
     hold(book, 2)
     item = autoscaling.scaled_object(book)
     item["spec"]["triggers"][0]["metadata"]["query"] = 'sum(vllm:gpu_cache_usage_perc{namespace="llm"})'
-    rollout.put(book, item)
+    book.put(item)
     said = hpa_says(book, "ScalingActive", "False", "FailedGetExternalMetric")
     assert said["message"]
     assert replicas(book) == 2
@@ -250,7 +250,7 @@ def test_no_gpu_for_the_surge(sandbox: Cluster, book: Notebook) -> None:
     (check,) = (each for each in asked.result.checks if "surge" in each.name)
     assert not check.ok and "max_surge=0" in check.detail
 
-    rollout.put(book, rollout.new_version(deploy.deployment(book.params, book.sizing), "--max-num-seqs=64"))
+    book.put(rollout.new_version(deploy.deployment(book.params, book.sizing), "--max-num-seqs=64"))
     pods = Selection("Pod", book.namespace, labels=deploy.PODS)
     state = wait(
         book.cluster,
@@ -263,13 +263,13 @@ def test_no_gpu_for_the_surge(sandbox: Cluster, book: Notebook) -> None:
     rollout.rollback(book)
     rollout.wait_done(book)
     sandbox.kubectl("-n", "default", "delete", "deployment/filler", "--wait=true")
-    rollout.put(book, deploy.deployment(book.params, book.sizing))
+    book.put(deploy.deployment(book.params, book.sizing))
     rollout.wait_done(book)
 
 
 def test_a_budget_that_is_violated_already_does_not_hold_up_a_broken_pod(sandbox: Cluster, book: Notebook) -> None:
     autoscaling.pause(book, 2)
-    rollout.put(book, rollout.bad_version(book, "never ready"))
+    book.put(rollout.bad_version(book, "never ready"))
     rollout.wait_stalled(book)
     budget = Ref("PodDisruptionBudget", disruption.PDB, book.namespace)
 

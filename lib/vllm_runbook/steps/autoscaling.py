@@ -207,8 +207,7 @@ def resume(book: Notebook) -> None:
 
 def start_from_one(book: Notebook, name: str = "") -> None:
     """Put a policy to work with one replica: paused there, the rest gone, then let go."""
-    for change in plan(book, name).changes:
-        book.cluster.apply(change.desired)
+    book.put(scaled_object(book, name))
     pause(book, 1)
     resume(book)
     wait_ready(book)

@@ -196,7 +196,7 @@ def rolled_out(item: Object | None) -> bool:
     )
 
 
-_REVISION = "metadata.annotations[deployment.kubernetes.io/revision]"
+REVISION = "metadata.annotations[deployment.kubernetes.io/revision]"
 
 
 def new_pods(state: State) -> list[Object]:
@@ -204,7 +204,7 @@ def new_pods(state: State) -> list[Object]:
     item = state.only("Deployment")
     if item is None or k8s.get_in(item, "status.observedGeneration", 0) < item["metadata"]["generation"]:
         return []
-    newest = [each for each in state.all("ReplicaSet") if k8s.get_in(each, _REVISION) == k8s.get_in(item, _REVISION)]
+    newest = [each for each in state.all("ReplicaSet") if k8s.get_in(each, REVISION) == k8s.get_in(item, REVISION)]
     hashes = {k8s.get_in(each, "metadata.labels[pod-template-hash]") for each in newest}
     return [pod for pod in state.all("Pod") if k8s.get_in(pod, "metadata.labels[pod-template-hash]") in hashes]
 

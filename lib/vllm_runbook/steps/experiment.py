@@ -251,8 +251,7 @@ def keep(book: Notebook, story: Story) -> None:
     live = book.cluster.find(Ref("ConfigMap", MEASUREMENTS, book.namespace))
     data = {**((live or {}).get("data") or {}), story.name: json.dumps(story.plain(), separators=(",", ":"))}
     item: Object = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data}
-    (marked,) = (change.desired for change in book.plan([item]).changes)
-    book.cluster.apply(marked)
+    book.put(item)
 
 
 def kept(book: Notebook, name: str) -> Story | None:

@@ -185,8 +185,7 @@ def hold(book: Notebook, replicas: int) -> None:
         timeline = PodTimeline("Pods of the usual guide's deployment", book.params.platform.time_scale)
         serve(book, timeline, replicas)
         return
-    item = mended(book, 0)[-1]
-    book.cluster.apply(book.plan([item]).changes[0].desired)
+    book.put(mended(book, 0)[-1])
     pods = Selection("Pod", namespace(book), labels=PODS)
     k8s.wait(book.cluster, f"{target(book).ref} has no pods", [pods], lambda state: not state.all("Pod"), seconds=120)
 

@@ -12,7 +12,6 @@ from ..notebook import Notebook
 from ..tables import Table
 from . import deploy
 
-REVISION = "metadata.annotations[deployment.kubernetes.io/revision]"
 _POD = "spec.template.spec.containers[0]"
 
 #: Versions that must not take over: what is changed, and how it shows.
@@ -46,12 +45,6 @@ def _next_patch(image: str) -> str:
     """``repo:v0.32.0`` becomes ``repo:v0.32.1``; an image without a version stays."""
     head, dot, patch = image.rpartition(".")
     return f"{head}{dot}{int(patch) + 1}" if patch.isdigit() else image
-
-
-def put(book: Notebook, item: Object) -> None:
-    """Apply a Deployment and return at once."""
-    (change,) = book.plan([item]).changes
-    book.cluster.apply(change.desired)
 
 
 def bad_version(book: Notebook, kind: str) -> Object:
@@ -122,11 +115,11 @@ def rollback(book: Notebook) -> int:
         RunbookError: there is no earlier version.
     """
     target = Ref("Deployment", deploy.DEPLOYMENT, book.namespace)
-    now = int(k8s.get_in(book.cluster.get(target), REVISION, 0))
+    now = int(k8s.get_in(book.cluster.get(target), deploy.REVISION, 0))
     earlier = [
-        (int(k8s.get_in(each, REVISION, 0)), each)
+        (int(k8s.get_in(each, deploy.REVISION, 0)), each)
         for each in book.cluster.list("ReplicaSet", book.namespace, labels=deploy.PODS)
-        if 0 < int(k8s.get_in(each, REVISION, 0)) < now
+        if 0 < int(k8s.get_in(each, deploy.REVISION, 0)) < now
     ]
     if not earlier:
         raise RunbookError(f"{target} has no earlier version", why=f"its revision is {now}")
@@ -137,7 +130,7 @@ def rollback(book: Notebook) -> int:
     )
     item = deploy.deployment(book.params, book.sizing)
     item["spec"]["template"] = template
-    put(book, item)
+    book.put(item)
     return revision
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from ..cluster import ApiError, Object, ServiceProxy, State
 from ..notebook import Notebook
 from ..tables import Table
-from . import autoscaling, deploy, disruption, experiment, rollout
+from . import autoscaling, deploy, disruption, experiment
 from .experiment import Experiment
 from .load import Load, Target
 from .observability import prometheus
@@ -30,7 +30,7 @@ def update(book: Notebook, trial: Experiment, item: Object) -> None:
 
     def act() -> None:
         trial.mark("update begins")
-        rollout.put(book, item)
+        book.put(item)
 
     _run(book, trial, act)
 
