@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from vllm_sandbox import binaries, lifecycle
 from vllm_sandbox.binaries.table import TOOLS
+from vllm_sandbox.cloud import CLOUDS, RECLAIM
 from vllm_sandbox.config import SandboxConfig
 from vllm_sandbox.control_plane import COMPONENTS, ControlPlane, last_lines
 from vllm_sandbox.errors import SandboxError
@@ -115,6 +116,24 @@ def kubectl(name: str, arguments: tuple[str, ...]) -> None:
     program = binaries.ensure("kubectl")["kubectl"]
     command = [str(program), "--kubeconfig", str(_plane(name).kubeconfig), *arguments]
     sys.exit(subprocess.run(command).returncode)
+
+
+@sandbox.command()
+@click.argument("node")
+@click.option("--cloud", type=click.Choice(list(CLOUDS)), required=True, help="Whose rules.")
+@click.option("--notice", type=click.FloatRange(min=0, max=3600), help="Seconds, if not the cloud's own.")
+@name_option
+def reclaim(node: str, cloud: str, notice: float | None, name: str) -> None:
+    """Take a spot NODE back, as a cloud does it; returns at once, `kubectl get events -w` shows the rest."""
+    order = cloud if notice is None else f"{cloud} {notice:g}"
+    program = binaries.ensure("kubectl")["kubectl"]
+    kubeconfig = ["--kubeconfig", str(_plane(name).kubeconfig)]
+    command = [str(program), *kubeconfig, "annotate", "--overwrite", "node", node, f"{RECLAIM}={order}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SandboxError(f"node {node} can't be reclaimed", why=done.stderr.strip())
+    seconds = CLOUDS[cloud].notice_s if notice is None else notice
+    click.echo(f"node {node} ends in {seconds:g} s, by the rules of {cloud}")
 
 
 @sandbox.command()

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from vllm_sandbox import binaries
+from vllm_sandbox.cloud import running_cloud
 from vllm_sandbox.config import SandboxConfig
 from vllm_sandbox.control_plane import ControlPlane
 from vllm_sandbox.hub.server import running_hub
@@ -41,7 +42,7 @@ class Sandbox:
 
 @contextlib.asynccontextmanager
 async def running_services(sandbox: Sandbox) -> AsyncIterator[None]:
-    """Run network, hub, volumes and nodes; they end in reverse order."""
+    """Run network, hub, volumes, nodes and the cloud below them; they end in reverse order."""
     kube, config, plane = sandbox.kube, sandbox.config, sandbox.plane
     server = urlsplit(plane.server)
     api_server = (server.hostname or "", server.port or 443)
@@ -52,7 +53,8 @@ async def running_services(sandbox: Sandbox) -> AsyncIterator[None]:
         )
         volumes = await stack.enter_async_context(running_volumes(kube, config, sandbox.directory))
         around = _surroundings(sandbox, network.proxy_url, volumes.root)
-        await stack.enter_async_context(running_agent(kube, config, around))
+        agent = await stack.enter_async_context(running_agent(kube, config, around))
+        await stack.enter_async_context(running_cloud(kube, agent.nodes))
         yield
 
 

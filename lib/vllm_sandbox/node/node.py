@@ -52,6 +52,7 @@ class SimulatedNode:
         self._changed = asyncio.Event()
         self.claims = NodeClaims(runtime.kube, spec.name, runtime.volumes_root, self._status_changed)
         self._running: set[asyncio.Task[None]] = set()
+        self.shutting_down = False
 
     # -- addresses -----------------------------------------------------------------------------
 
@@ -77,6 +78,21 @@ class SimulatedNode:
         for task in list(self._running):
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def shut_down(self, ordinary_s: float, critical_s: float) -> None:
+        """The kubelet's graceful node shutdown (KEP-2000): no budget is asked, and no grace period outlasts it.
+
+        The node is NotReady from now on; ordinary pods end first, then the system-critical ones.
+        """
+        self.shutting_down = True
+        self._status_changed()
+        for critical, seconds in ((False, ordinary_s), (True, critical_s)):
+            workers = [worker for worker in self.pods.values() if worker.is_critical is critical]
+            for worker in workers:
+                worker.shut_down(seconds)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await asyncio.gather(*(worker.over.wait() for worker in workers))
 
     def _on_pod(self, kind: str, pod: Object) -> None:
         uid = pod["metadata"]["uid"]
@@ -187,6 +203,8 @@ class SimulatedNode:
 
     def _conditions(self) -> list[Status]:
         ready = ("Ready", "True", "KubeletReady", "kubelet is posting ready status")
+        if self.shutting_down:
+            ready = ("Ready", "False", "KubeletNotReady", "node is shutting down")
         fine = [
             ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
             ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),

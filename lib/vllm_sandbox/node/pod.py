@@ -33,6 +33,7 @@ REFRESH_S = 60.0  # the kubelet's sync period for ConfigMap, Secret and token vo
 MOUNT_RETRY_S = 2.0
 GPU = "nvidia.com/gpu"
 REPLACE = {"$patch": "replace"}  # a strategic merge would keep the addresses of an earlier agent
+SHUTDOWN = "Pod was terminated in response to imminent node shutdown."  # the kubelet's words
 
 
 class Node(Protocol):
@@ -41,6 +42,7 @@ class Node(Protocol):
     name: str
     devices: DeviceManager
     claims: NodeClaims
+    shutting_down: bool
 
     def take_address(self) -> str: ...
 
@@ -52,6 +54,7 @@ class PodWorker:
 
     Attributes:
         stopping: set as soon as the pod is to end, for whatever reason.
+        over: set when it has ended and its last status is written.
         containers: every container, init containers first.
     """
 
@@ -63,6 +66,7 @@ class PodWorker:
         self.uid: str = pod["metadata"]["uid"]
         self.devices = node.devices
         self.stopping = asyncio.Event()
+        self.over = asyncio.Event()
         self.root = runtime.root / "pods" / self.uid
         self.ip = ""
         self.gpus: dict[str, list[Object]] = {}
@@ -73,6 +77,7 @@ class PodWorker:
         self._mounted = False
         self._ended: tuple[str, str, str] | None = None  # phase, reason, message set from outside
         self._conditions: list[Object] = []
+        self._disruption: list[Object] = []
         self._dirty = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._termination: asyncio.Task[None] | None = None
@@ -112,6 +117,7 @@ class PodWorker:
                 await self._finish()
             for task in list(self._tasks):
                 task.cancel()
+            self.over.set()
 
     async def _live(self) -> None:
         if self._lost_with_the_last_agent() or not self._admit():
@@ -148,6 +154,9 @@ class PodWorker:
 
     def _admit(self) -> bool:
         """Give the containers the devices that they were scheduled with."""
+        if self.node.shutting_down:
+            self._ended = ("Failed", "NodeShutdown", "Pod was rejected as the node is shutting down.")
+            return False
         try:
             for container in self.containers:
                 count = int(container.spec.get("resources", {}).get("limits", {}).get(GPU, 0))
@@ -213,9 +222,22 @@ class PodWorker:
         await asyncio.gather(*(c.stop(grace_s, run_hook=first) for c in self.init))
 
     def fail(self, reason: str, message: str) -> None:
-        """End the pod as Failed from the node's side (deadline, node shutdown)."""
+        """End the pod as Failed from the node's side, for its deadline."""
         self._ended = ("Failed", reason, message)
         self.terminate(self.grace_s)
+
+    @property
+    def is_critical(self) -> bool:
+        """Whether it has system-critical priority, and so ends last when the node shuts down."""
+        return int(self.spec.get("priority") or 0) >= 2_000_000_000
+
+    def shut_down(self, grace_s: float) -> None:
+        """End it for the shutdown of its node: whatever grace period it has, it gets no more than this."""
+        self._ended = ("Failed", "Terminated", SHUTDOWN)
+        why = {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet", "message": SHUTDOWN}
+        self._disruption = [{**why, "lastTransitionTime": now()}]
+        self.changed()
+        self.terminate(min(grace_s, self.grace_s))
 
     def _start_deadline(self) -> None:
         if seconds := self.spec.get("activeDeadlineSeconds"):
@@ -339,7 +361,9 @@ class PodWorker:
     def _status(self) -> Object:
         init = [c.status for c in self.init]
         main = [c.status for c in self.main]
-        phase, reason, message = self._ended or (pod_status.phase(self.spec, init, main), "", "")
+        phase, reason, message = pod_status.phase(self.spec, init, main), "", ""
+        if self._ended and not any("running" in each["state"] for each in (*init, *main)):  # no end before theirs
+            phase, reason, message = self._ended
         ours = {c["type"] for c in self._conditions}
         others = [c for c in self.pod.get("status", {}).get("conditions", []) if c["type"] not in ours]
         self._conditions = pod_status.conditions(
@@ -347,7 +371,7 @@ class PodWorker:
         )
         status: Object = {
             "phase": phase,
-            "conditions": self._conditions,
+            "conditions": [*self._conditions, *self._disruption],
             "hostIP": "127.0.0.1",
             "hostIPs": [REPLACE, {"ip": "127.0.0.1"}],
             "startTime": self.pod.get("status", {}).get("startTime") or now(),
