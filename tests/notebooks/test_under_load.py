@@ -120,7 +120,7 @@ def test_our_deployment_can_be_applied_again_without_touching_the_replicas(sandb
 
 def hpa_says(book: Notebook, kind: str, status: str, reason: str = "") -> dict[str, Any]:
     """Wait until the HPA's condition is so; the condition."""
-    ref = Ref("HorizontalPodAutoscaler", autoscaling.HPA, book.namespace)
+    ref = Ref("HorizontalPodAutoscaler", f"keda-hpa-{autoscaling.NAME}", book.namespace)
 
     def reached(state: Any) -> bool:
         found = condition(state.only(ref.kind), kind)

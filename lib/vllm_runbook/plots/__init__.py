@@ -9,10 +9,11 @@ from .recorder import Recorder
 from .story import Story, story_figure
 from .theme import alt_text, figure
 from .timed import Timed, timed_figure
-from .timeline import PodTimeline, Span, phase_of
+from .timeline import NodeTimeline, PodTimeline, Span, phase_of
 
 __all__ = [
     "NodeGpus",
+    "NodeTimeline",
     "PodTimeline",
     "PrefetchProgress",
     "Recorder",

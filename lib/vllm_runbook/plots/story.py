@@ -9,6 +9,7 @@ from typing import Any, Self
 import plotly.graph_objects as go
 
 from . import theme
+from .timeline import NODE_PHASES
 
 #: One colour and dash per story, so that two are told apart without colours too.
 _STYLES = ((theme.VERMILION, "solid"), (theme.BLUE, "dash"), (theme.GREEN, "dot"))
@@ -31,6 +32,7 @@ class Story:
         ready: (time, ready pods) at each change.
         waiting: (time, requests in the servers' queues), from Prometheus; may be empty.
         marks: (time, what happened).
+        nodes: (node, phase, from, to): the lives of nodes that come and go.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Story:
     ready: list[tuple[float, int]] = field(default_factory=list)
     waiting: list[tuple[float, float]] = field(default_factory=list)
     marks: list[tuple[float, str]] = field(default_factory=list)
+    nodes: list[tuple[str, str, float, float]] = field(default_factory=list)
 
     def plain(self) -> dict[str, Any]:
         """As JSON wants it, with only what is drawn."""
@@ -48,7 +51,7 @@ class Story:
     @classmethod
     def of(cls, plain: dict[str, Any]) -> Self:
         """The other way."""
-        pairs = {name: [tuple(pair) for pair in plain[name]] for name in ("ready", "waiting", "marks")}
+        pairs = {name: [tuple(pair) for pair in plain.get(name, ())] for name in ("ready", "waiting", "marks", "nodes")}
         return cls(name=plain["name"], samples=plain["samples"], **pairs)
 
     def total(self, name: str) -> int:
@@ -61,14 +64,17 @@ class Story:
 
 
 def story_figure(stories: Sequence[Story], title: str) -> go.Figure:
-    """Four panels over one time axis; where there are two stories, both are in each."""
+    """Four panels over one time axis; where there are two stories, both are in each. Lives of nodes are a fifth."""
     traces: list[Any] = []
     for story, (colour, dash) in zip(stories, _STYLES, strict=False):
         traces += _traces(story, colour, dash, several=len(stories) > 1)
     end = max(story.end for story in stories)
-    layout: dict[str, Any] = {"height": 760, "barmode": "group", "hovermode": "x unified"}
-    height = (1 - _GAP * (len(_PANELS) - 1)) / len(_PANELS)
-    for index, (name, more) in enumerate(_PANELS.items()):
+    lives = next((story.nodes for story in stories if story.nodes), [])
+    panels = _PANELS | ({"nodes": ""} if lives else {})
+    traces += _node_traces(lives, f"y{len(panels)}")
+    layout: dict[str, Any] = {"height": 190 * len(panels), "barmode": "group", "hovermode": "x unified"}
+    height = (1 - _GAP * (len(panels) - 1)) / len(panels)
+    for index, (name, more) in enumerate(panels.items()):
         top = 1 - index * (height + _GAP)
         suffix = "" if index == 0 else str(index + 1)
         layout[f"yaxis{suffix}"] = {
@@ -76,7 +82,9 @@ def story_figure(stories: Sequence[Story], title: str) -> go.Figure:
             "title": {"text": f"{name}<br><i>{more}</i>" if more else name, "font": {"size": 12}},
             "rangemode": "tozero",
         }
-    last = f"y{len(_PANELS)}"
+    last = f"y{len(panels)}"
+    if lives:
+        layout[f"yaxis{len(panels)}"] |= {"type": "category", "autorange": "reversed"}
     layout["xaxis"] = {"title": {"text": "time since the load began (s)"}, "range": [-1, end], "anchor": last}
     layout["shapes"], layout["annotations"] = _marks(stories, end)
     return theme.figure(title, "", "", _words(stories, title), traces, **layout)
@@ -117,6 +125,26 @@ def _traces(story: Story, colour: str, dash: str, *, several: bool) -> list[Any]
     return found
 
 
+def _node_traces(lives: Sequence[tuple[str, str, float, float]], axis: str) -> list[Any]:
+    """A thick line for each phase of each node."""
+    found: list[Any] = []
+    for phase, (colour, _) in NODE_PHASES.items():
+        x: list[float | None] = []
+        y: list[str | None] = []
+        for node, _, start, end in (life for life in lives if life[1] == phase):
+            x += [start, end, None]
+            y += [node, node, None]
+        if x:
+            line = {"color": colour, "width": 12}
+            hover = "%{y}: " + phase.lower() + "<extra></extra>"
+            found.append(
+                go.Scatter(
+                    name=f"node {phase.lower()}", x=x, y=y, yaxis=axis, mode="lines", line=line, hovertemplate=hover
+                )
+            )
+    return found
+
+
 def _steps(changes: Sequence[tuple[float, int]], end: float) -> list[tuple[float, int]]:
     """A step line from the beginning of the axis to its end."""
     before = [count for at, count in changes if at <= 0]
@@ -154,4 +182,8 @@ def _words(stories: Sequence[Story], title: str) -> str:
         parts.append(
             f"{story.name}: {counts}; at most {peak} in the system; {min(ready)} to {max(ready)} ready replicas{tail}"
         )
+    lives = next((story.nodes for story in stories if story.nodes), [])
+    for node in dict.fromkeys(life[0] for life in lives):
+        told = ", ".join(f"{life[1].lower()} from {life[2]:.0f} s" for life in lives if life[0] == node)
+        parts.append(f"node {node}: {told}")
     return f"{title}. " + ". ".join(parts) + "."

@@ -1,11 +1,11 @@
-"""What each pod was doing when: from watch events to a bar per pod."""
+"""What each pod was doing when: from watch events to a bar per pod; and the same of nodes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import plotly.graph_objects as go
 
@@ -26,6 +26,30 @@ PHASES: dict[str, tuple[str, str]] = {
     "Completed": (theme.BLUE, ""),
     "Failed": (theme.VERMILION, "+"),
 }
+
+
+#: Phases of a node that comes and goes.
+NODE_PHASES: dict[str, tuple[str, str]] = {
+    "Joining": (theme.YELLOW, "."),
+    "Ready": (theme.GREEN, ""),
+    "Draining": (theme.SKY, "\\"),
+    "Shutting down": (theme.ORANGE, "/"),
+    "Not ready": (theme.VERMILION, "x"),
+}
+
+
+def node_phase_of(node: Object) -> str:
+    """What a node is doing, in one of the words of :data:`NODE_PHASES`."""
+    ready = next((c for c in node.get("status", {}).get("conditions", ()) if c["type"] == "Ready"), None)
+    if ready is not None and ready["status"] == "False" and "shutting down" in ready.get("message", ""):
+        return "Shutting down"
+    leaving = node["metadata"].get("deletionTimestamp") or node.get("spec", {}).get("unschedulable")
+    disrupted = any(taint["key"] == "karpenter.sh/disrupted" for taint in node.get("spec", {}).get("taints") or ())
+    if ready is not None and ready["status"] == "Unknown":
+        return "Not ready"
+    if leaving or disrupted:
+        return "Draining"
+    return "Ready" if ready is not None and ready["status"] == "True" else "Joining"
 
 
 def phase_of(pod: Object) -> str:
@@ -97,11 +121,16 @@ class PodTimeline(Recorder):
         self._pods: dict[str, _Life] = {}
         self._last: datetime | None = None
 
+    phases: ClassVar = PHASES
+
+    def _phase(self, item: Object) -> str:
+        return phase_of(item)
+
     def record(self, event_time: datetime, pod: Object, *, deleted: bool = False) -> None:
         """Take in one watch event (``deleted`` for DELETED). Events of one pod come in order of time."""
         self._last = event_time if self._last is None else max(self._last, event_time)
         life = self._pods.setdefault(pod["metadata"]["name"], _Life())
-        phase = phase_of(pod)
+        phase = self._phase(pod)
         last = life.spans[-1] if life.spans else None
         if deleted:
             if last is not None and last.end is None:
@@ -126,6 +155,10 @@ class PodTimeline(Recorder):
         """The phases of one pod so far."""
         return list(self._pods[pod].spans)
 
+    def lives(self) -> dict[str, list[Span]]:
+        """All phases by name, in the order in which they were first seen."""
+        return {name: list(life.spans) for name, life in self._pods.items()}
+
     def figure(self) -> go.Figure:
         """A horizontal bar per pod, coloured and patterned by phase; crosses where a container restarted."""
         unit = "s" if self._scale == 1 else f"s; load times / {self._scale:g}"
@@ -133,7 +166,7 @@ class PodTimeline(Recorder):
         if not starts or self._last is None:
             return theme.figure(self._title, f"time since the start ({unit})", "", "No pods yet.")
         zero, now = min(starts), self._last
-        traces: list[Any] = [trace for phase in PHASES if (trace := self._bars(phase, zero, now)) is not None]
+        traces: list[Any] = [trace for phase in self.phases if (trace := self._bars(phase, zero, now)) is not None]
         marks = [(name, at, reason) for name, life in self._pods.items() for at, reason in life.marks]
         if marks:
             traces.append(_crosses(marks, zero))
@@ -144,7 +177,7 @@ class PodTimeline(Recorder):
         rows = [(name, span) for name, life in self._pods.items() for span in life.spans if span.phase == phase]
         if not rows:
             return None
-        colour, pattern = PHASES[phase]
+        colour, pattern = self.phases[phase]
         return go.Bar(
             name=phase,
             orientation="h",
@@ -159,7 +192,7 @@ class PodTimeline(Recorder):
         phases = [
             life.spans[-1].phase if life.spans[-1].end is None else "gone" for life in self._pods.values() if life.spans
         ]
-        counts = [f"{phases.count(phase)} {phase.lower()}" for phase in [*PHASES, "gone"] if phase in phases]
+        counts = [f"{phases.count(phase)} {phase.lower()}" for phase in [*self.phases, "gone"] if phase in phases]
         restarts = [reason for life in self._pods.values() for _, reason in life.marks]
         again = f"; {len(restarts)} restarts ({', '.join(sorted(set(restarts)))})" if restarts else ""
         return f"{self._title}: {len(phases)} pods, {', '.join(counts)}{again}."
@@ -175,3 +208,12 @@ def _crosses(marks: list[tuple[str, datetime, str]], zero: datetime) -> go.Scatt
         marker={"symbol": "x", "size": 11, "color": theme.VERMILION, "line": {"color": "white", "width": 1}},
         hovertemplate="%{y}: restarted, %{text}<extra></extra>",
     )
+
+
+class NodeTimeline(PodTimeline):
+    """The same of nodes."""
+
+    phases: ClassVar = NODE_PHASES
+
+    def _phase(self, item: Object) -> str:
+        return node_phase_of(item)

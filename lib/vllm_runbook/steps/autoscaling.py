@@ -22,7 +22,6 @@ from ..tables import Table
 from . import deploy, keda, observability
 
 NAME = "vllm-inference"
-HPA = f"keda-hpa-{NAME}"
 POLICIES = ("queue", "concurrency")
 PAUSED = "autoscaling.keda.sh/paused-replicas"
 _PAUSE_MANAGER = "vllm-runbook-pause"
@@ -103,21 +102,24 @@ def plan(book: Notebook, name: str = "") -> Plan:
     return book.plan([scaled_object(book, name)])
 
 
-def wait_ready(book: Notebook) -> None:
-    """Watch until KEDA accepts the ScaledObject and the HPA reads the metric; notes the check.
+def wait_ready(book: Notebook, name: str = NAME) -> None:
+    """Watch until KEDA accepts a ScaledObject and the HPA reads the metric; notes the check.
 
-    A paused one has no HPA.
+    A paused one has no HPA, and one at zero doesn't read anything.
 
     Raises:
         TimedOut: with KEDA's and the HPA's words.
     """
-    target, hpa = Ref("ScaledObject", NAME, book.namespace), Ref("HorizontalPodAutoscaler", HPA, book.namespace)
+    target = Ref("ScaledObject", name, book.namespace)
+    hpa = Ref("HorizontalPodAutoscaler", f"keda-hpa-{name}", book.namespace)
 
     def reached(state: State) -> bool:
-        item = state.only("ScaledObject")
+        item, scaler = state.only("ScaledObject"), state.only("HorizontalPodAutoscaler")
         if k8s.is_true(item, "Paused"):
             return k8s.is_true(item, "Ready")
-        return k8s.is_true(item, "Ready") and k8s.is_true(state.only("HorizontalPodAutoscaler"), "ScalingActive")
+        active = k8s.condition(scaler, "ScalingActive")
+        at_zero = active.get("reason") == "ScalingDisabled"
+        return k8s.is_true(item, "Ready") and (active.get("status") == "True" or at_zero)
 
     def explain(state: State) -> str:
         said = [
@@ -190,19 +192,21 @@ def owners(book: Notebook) -> Table:
     return Table(("manager of spec.replicas", "operation", "subresource"), rows or [("(nobody: the default)", "", "")])
 
 
-def pause(book: Notebook, replicas: int) -> None:
-    """Hold the Deployment at so many replicas (maintenance); watched until it has them.
+def pause(book: Notebook, replicas: int, name: str = NAME) -> None:
+    """Hold a Deployment at so many replicas (maintenance); watched until it has them.
+
+    A ScaledObject of this runbook, its Deployment and the label of its pods have the same name.
 
     Raises:
         TimedOut: with the pods' troubles.
     """
-    _annotate(book, {PAUSED: str(replicas)})
-    _wait_replicas(book, lambda count: count == replicas, f"{replicas} replicas")
+    _annotate(book, {PAUSED: str(replicas)}, name)
+    _wait_replicas(book, replicas, name)
 
 
-def resume(book: Notebook) -> None:
-    """Give the Deployment back to the autoscaler."""
-    _annotate(book, {})
+def resume(book: Notebook, name: str = NAME) -> None:
+    """Give a Deployment back to the autoscaler."""
+    _annotate(book, {}, name)
 
 
 def start_from_one(book: Notebook, name: str = "") -> None:
@@ -213,26 +217,27 @@ def start_from_one(book: Notebook, name: str = "") -> None:
     wait_ready(book)
 
 
-def _annotate(book: Notebook, annotations: dict[str, str]) -> None:
+def _annotate(book: Notebook, annotations: dict[str, str], name: str) -> None:
     """By a field manager of its own: applying the ScaledObject again must not end a pause."""
-    meta: Object = {"name": NAME, "namespace": book.namespace, "annotations": annotations}
+    meta: Object = {"name": name, "namespace": book.namespace, "annotations": annotations}
     item = {"apiVersion": k8s.API_VERSIONS["ScaledObject"], "kind": "ScaledObject", "metadata": meta}
     book.cluster.apply(item, manager=_PAUSE_MANAGER, force=True)
 
 
-def _wait_replicas(book: Notebook, wanted: Any, words: str) -> None:
-    target = Ref("Deployment", deploy.DEPLOYMENT, book.namespace)
-    pods = Selection("Pod", book.namespace, labels=deploy.PODS)
+def _wait_replicas(book: Notebook, wanted: int, name: str) -> None:
+    target = Ref("Deployment", name, book.namespace)
+    pods = Selection("Pod", book.namespace, labels=f"app.kubernetes.io/name={name}")
 
     def reached(state: State) -> bool:
         item = state.only("Deployment") or {}
         status = item.get("status", {})
-        settled = len(state.all("Pod")) == status.get("readyReplicas", 0) == item.get("spec", {}).get("replicas", -1)
-        return bool(settled and wanted(status.get("readyReplicas", 0)))
+        # a pod that its node's shutdown ended stays as an object until the node is gone
+        living = [pod for pod in state.all("Pod") if k8s.get_in(pod, "status.phase") != "Failed"]
+        return bool(len(living) == status.get("readyReplicas", 0) == item.get("spec", {}).get("replicas", -1) == wanted)
 
     k8s.wait(
         book.cluster,
-        f"{target} has {words}, and the others are gone",
+        f"{target} has {wanted} replicas, and the others are gone",
         [Selection.of(target), pods],
         reached,
         seconds=300 + book.sizing.startup.load_seconds + book.sizing.shutdown.grace_period_seconds,

@@ -24,6 +24,8 @@ from . import gpu_nodes, weights
 
 DEPLOYMENT, SERVICE, PORT = "vllm-inference", "inference", 8000
 PODS = f"app.kubernetes.io/name={DEPLOYMENT}"
+#: Pods of every Deployment behind the Service: this one, and the one on spot nodes of notebook 08.
+SERVERS = "app.kubernetes.io/component=inference"
 #: Time for the image (10 GB) and the scheduler, on top of the server's own start.
 _BEFORE_START = 600
 
@@ -55,8 +57,8 @@ def _require_free_gpus(book: Notebook) -> None:
 
 
 def plan(book: Notebook) -> Plan:
-    """ServiceAccount, Service and Deployment."""
-    names = ("vllm/serviceaccount.yaml", "vllm/service.yaml")
+    """ServiceAccount, Service, PriorityClass and Deployment."""
+    names = ("vllm/serviceaccount.yaml", "vllm/service.yaml", "vllm/priorityclass.yaml")
     return book.plan([*(manifest(name, book.namespace) for name in names), deployment(book.params, book.sizing)])
 
 
@@ -67,12 +69,13 @@ def deployment(params: Params, sizing: Sizing) -> Object:
     start, end, host = sizing.startup, sizing.shutdown, sizing.host
     resources = {"cpu": str(host.cpu), "memory": f"{host.memory_gib}Gi", platform.gpu.resource: str(model.gpus)}
     label = platform.gpu.node_label
-    affinity = f"{pod}.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]"
+    affinity = f"{pod}.affinity.nodeAffinity"
+    required = f"{affinity}.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]"
     strategy = {"maxSurge": platform.rollout.max_surge, "maxUnavailable": platform.rollout.max_unavailable}
     fields: dict[str, Any] = {
         "spec.strategy.rollingUpdate": strategy,
         "spec.progressDeadlineSeconds": _BEFORE_START + start.period_seconds * start.failure_threshold,
-        f"{affinity}.matchExpressions": [{"key": label.key, "operator": "In", "values": [label.value]}],
+        f"{required}.matchExpressions": [{"key": label.key, "operator": "In", "values": [label.value]}],
         f"{pod}.tolerations": [toleration.manifest() for toleration in platform.gpu.tolerations],
         f"{pod}.terminationGracePeriodSeconds": end.grace_period_seconds,
         f"{pod}.volumes[0]": weights_volume(params),
@@ -84,6 +87,10 @@ def deployment(params: Params, sizing: Sizing) -> Object:
         f"{container}.startupProbe.failureThreshold": start.failure_threshold,
         f"{container}.lifecycle.preStop.sleep.seconds": end.prestop_seconds,
     }
+    if platform.spot is not None:  # these are the floor: they stay when spot nodes go
+        away = [{"key": key, "operator": "NotIn", "values": [value]} for key, value in platform.spot.labels.items()]
+        preferred = {"weight": 100, "preference": {"matchExpressions": away}}
+        fields[f"{affinity}.preferredDuringSchedulingIgnoredDuringExecution"] = [preferred]
     if platform.metrics.discovery == "annotations":
         scrape = {"prometheus.io/scrape": "true", "prometheus.io/port": str(PORT), "prometheus.io/path": "/metrics"}
         fields["spec.template.metadata.annotations"] = scrape

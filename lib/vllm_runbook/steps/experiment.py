@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from ..cluster import Hopeless, Object, Ref, Selection, State
 from ..cluster import explain as explaining
 from ..cluster.stream import Events, Seen
 from ..notebook import Notebook
-from ..plots import PodTimeline, Recorder
+from ..plots import NodeTimeline, PodTimeline, Recorder
 from ..plots.story import Story, story_figure
 from ..prometheus import Prometheus
 from . import load as loads
@@ -40,6 +40,8 @@ class Experiment(Recorder):
         replicas: (when, spec.replicas), at each change.
         ends: containers that ended meanwhile, each with its reason: ``OOMKilled``, ``Error`` …
         marks: what was done, and when.
+        nodes: lives of the nodes that were watched, too.
+        disrupted: (when, pod, reason of its condition DisruptionTarget), as Kubernetes gives it.
     """
 
     def __init__(self, book: Notebook, load: Load, target: Target) -> None:
@@ -51,6 +53,8 @@ class Experiment(Recorder):
         self.replicas: list[tuple[datetime, int]] = []
         self.ends: list[tuple[datetime, str]] = []
         self.marks: list[tuple[datetime, str]] = []
+        self.nodes = NodeTimeline("Nodes")
+        self.disrupted: list[tuple[datetime, str, str]] = []
         self.pods: dict[str, Object] = {}
         self.waiting: list[tuple[datetime, float]] = []
         self._follower = loads.Follower(f"load-{load.name}", self._line)
@@ -86,7 +90,10 @@ class Experiment(Recorder):
         item = event.object
         if item.get("kind") == "Pod" and "batch.kubernetes.io/job-name" not in item["metadata"].get("labels", {}):
             self._pod(event)
-        elif item.get("kind") == "Deployment":
+        elif item.get("kind") == "Node":
+            self.nodes.record(event.at, item, deleted=event.type == "DELETED")
+            self.changed()
+        elif item.get("kind") == "Deployment" and item["metadata"]["name"] == self.target.deployment:
             _note(self.replicas, event.at, item["spec"].get("replicas", 1))
 
     def _line(self, line: str) -> None:
@@ -106,6 +113,10 @@ class Experiment(Recorder):
         for condition in ("PodScheduled", "Ready"):
             if uid in self._new and k8s.is_true(pod, condition):
                 self._moments.setdefault((uid, condition), event.at)
+        why = k8s.condition(pod, "DisruptionTarget")
+        known = {name for _, name, _ in self.disrupted}
+        if why.get("status") == "True" and self.report.samples and pod["metadata"]["name"] not in known:
+            self.disrupted.append((event.at, pod["metadata"]["name"], why.get("reason", "")))
         for status in k8s.get_in(pod, "status.containerStatuses", ()):
             for which in ("lastState", "state"):
                 self._ended(event.at, uid, status, which, before=first and which == "lastState")
@@ -135,6 +146,11 @@ class Experiment(Recorder):
 
         before = [pair for pair in self.ready if pair[0] <= zero][-1:]
         after = [pair for pair in self.ready if pair[0] > zero]
+        lives = [
+            (name, span.phase, max(0.0, since(span.start)), since(span.end or datetime.now(UTC)))
+            for name, spans in self.nodes.lives().items()
+            for span in spans
+        ]
         kills = [(at, reason) for at, reason in self.ends if reason == "OOMKilled"]
         return Story(
             name=name or self.load.name,
@@ -142,6 +158,7 @@ class Experiment(Recorder):
             ready=[(since(at), count) for at, count in [*before, *after]],
             waiting=[(since(at), value) for at, value in self.waiting],
             marks=[(since(at), words) for at, words in [*self.marks, *kills]],
+            nodes=[life for life in lives if life[3] > 0],
         )
 
     def figure(self) -> go.Figure:
@@ -165,6 +182,7 @@ def run(
     act: Act | None = None,
     act_after: float = 8,
     settled: Settled | None = None,
+    also: Sequence[Selection] = (),
     seconds: float = _PATIENCE_SECONDS,
 ) -> None:
     """Put the load on the target, do ``act`` after some seconds of it, and watch until both are over.
@@ -174,6 +192,7 @@ def run(
     Args:
         act: is called once, and must not wait for anything.
         settled: whether what ``act`` began has come to its end.
+        also: more to watch: nodes.
         seconds: that all may take beyond the load itself.
 
     Raises:
@@ -201,6 +220,7 @@ def run(
         Selection("Pod", job.namespace, labels=f"batch.kubernetes.io/job-name={job.name}"),
         Selection("Pod", target.namespace, labels=target.pods),
         Selection.of(target.ref),
+        *also,
     ]
     k8s.apply(book.cluster, book.plan([item]))
     try:

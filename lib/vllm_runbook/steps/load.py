@@ -29,6 +29,7 @@ class Load:
         prompt_tokens, output_tokens: of every request.
         arrivals: ``poisson`` or ``fixed``.
         retries: how often a client tries again what was refused or failed before its first token.
+        retry_cut: also what was cut off after it; its reader sees another beginning.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Load:
     output_tokens: int = 64
     arrivals: str = "poisson"
     retries: int = 0
+    retry_cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def job(book: Notebook, load: Load, target: Target) -> Object:
     fields: dict[str, Any] = {
         "metadata.name": f"load-{load.name}",
         f"{container}.image": platform.image(platform.images.runbook),
-        f"{container}.args": [f"--{name}={value}" for name, value in args.items()],
+        f"{container}.args": [f"--{name}={value}" for name, value in args.items()] + ["--retry-cut"] * load.retry_cut,
     }
     return manifest(MANIFEST, book.namespace, fields)
 

@@ -7,7 +7,7 @@ It lives in a namespace of its own (``llm-naive`` beside ``llm``) and only on pl
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .. import cluster as k8s
@@ -87,12 +87,12 @@ def weights_mounted(book: Notebook) -> dict[str, Any]:
     return {f"{_POD}.volumes[0]": {**deploy.weights_volume(book.params), "name": "model-storage"}}
 
 
-def mended(book: Notebook, replicas: int = 1) -> list[Object]:
+def mended(book: Notebook, replicas: int = 1, more: Mapping[str, Any] | None = None) -> list[Object]:
     """What a reader has who mended only what kept it from serving at all, and a Service to reach it.
 
     The model comes from a local path, the image has a version, the memory is the guide's own rule for this model.
     Left as they were: probes, update strategy, CPU requests below the limits, the budget that no drain can keep,
-    the default grace period; no preStop, no drain, no admission limit.
+    the default grace period; no preStop, no drain, no admission limit. ``more`` are fields besides.
     """
     params, model = book.params, book.params.model
     size = {"memory": memory(params), params.platform.gpu.resource: str(model.gpus)}
@@ -105,6 +105,7 @@ def mended(book: Notebook, replicas: int = 1) -> list[Object]:
         f"{_SERVER}.args": _arguments(params),
         f"{_SERVER}.volumeMounts[0].mountPath": "/models",
         f"{_SERVER}.resources": {"requests": {"cpu": "2", **size}, "limits": {"cpu": "4", **size}},
+        **(more or {}),
     }
     others = (manifest(f"naive/{name}.yaml", namespace(book)) for name in ("pdb", "service"))
     return [*others, deployment(book, fields)]
@@ -154,7 +155,7 @@ def fill(book: Notebook) -> None:
     weights.wait_copied(space)
 
 
-def serve(book: Notebook, timeline: PodTimeline, replicas: int = 1) -> None:
+def serve(book: Notebook, timeline: PodTimeline, replicas: int = 1, more: Mapping[str, Any] | None = None) -> None:
     """Everything that the mended deployment needs, then itself, watched until it is ready. Again, it changes nothing.
 
     Does nothing where the rehearsal isn't allowed.
@@ -166,7 +167,7 @@ def serve(book: Notebook, timeline: PodTimeline, replicas: int = 1) -> None:
         return
     apply(book, [namespace_object(book)])
     fill(book)
-    apply(book, mended(book, replicas))
+    apply(book, mended(book, replicas, more))
     deploy.wait_available(room(book), timeline, PODS)
 
 
@@ -175,15 +176,15 @@ def target(book: Notebook) -> Target:
     return Target(namespace(book), SERVICE, DEPLOYMENT, PODS)
 
 
-def hold(book: Notebook, replicas: int) -> None:
-    """Serve with so many replicas; 0 frees the GPUs and leaves the rest. Watched until they are ready, or gone.
+def hold(book: Notebook, replicas: int, more: Mapping[str, Any] | None = None) -> None:
+    """Serve with so many replicas (``more``: as :func:`mended`), watched until they are ready; 0 frees the GPUs.
 
     Raises:
         Hopeless, TimedOut: as :func:`serve`; or pods that don't go.
     """
     if replicas:
         timeline = PodTimeline("Pods of the usual guide's deployment", book.params.platform.time_scale)
-        serve(book, timeline, replicas)
+        serve(book, timeline, replicas, more)
         return
     book.put(mended(book, 0)[-1])
     pods = Selection("Pod", namespace(book), labels=PODS)

@@ -16,6 +16,7 @@ TITLES = {
     "05_observability": "Observability",
     "06_autoscaling": "Autoscaling",
     "07_disruption": "Disruption and rolling updates",
+    "08_spot": "Spot nodes",
     "10_teardown": "Teardown",
 }
 
@@ -80,6 +81,7 @@ def _deploy(platform: Platform) -> list[Rule]:
         *rules("list", "pods"),
         *rules("get create patch", "serviceaccounts", namespace=namespace),
         *rules(_WRITE, "services", namespace=namespace),
+        *rules("get create patch", "priorityclasses", group="scheduling.k8s.io"),
         *rules("get create", "services/proxy", namespace=namespace),
         *rules("list watch", "endpointslices", group="discovery.k8s.io", namespace=namespace),
         *rules(_WRITE, "deployments", group="apps", namespace=namespace),
@@ -201,6 +203,16 @@ def _disruption(platform: Platform) -> list[Rule]:
     return found + (_naive(platform) if platform.rehearsal.outage else [])
 
 
+def _spot(platform: Platform) -> list[Rule]:
+    """A second Deployment and its autoscaler, and interruptions: an order on a Node, or what a drain needs, too."""
+    return [
+        *_disruption(platform),
+        *rules("get", "services/proxy", namespace=platform.namespace),
+        *rules("watch delete", "nodes"),
+        *rules("delete", "pods", namespace=platform.naive_namespace),
+    ]
+
+
 def _naive(platform: Platform) -> list[Rule]:
     """The usual guide's deployment in its own namespace: what ours needs in its own, and to undo it."""
     namespace = platform.naive_namespace
@@ -264,6 +276,7 @@ def _teardown(platform: Platform) -> list[Rule]:
         *rules(verbs, "namespaces"),
         *rules(verbs, "daemonsets", group="apps", namespace=platform.device_plugin.namespace),
         *rules(verbs, "rolebindings", group=_RBAC, namespace="kube-system"),
+        *rules(verbs, "priorityclasses", group="scheduling.k8s.io"),
         *rules(verbs, "clusterroles clusterrolebindings", group=_RBAC),
         *rules(verbs, "customresourcedefinitions", group="apiextensions.k8s.io"),
         *rules(verbs, "apiservices", group="apiregistration.k8s.io"),
@@ -297,5 +310,6 @@ _TABLE: dict[str, Callable[[Platform], list[Rule]]] = {
     "05_observability": _observability,
     "06_autoscaling": _autoscaling,
     "07_disruption": _disruption,
+    "08_spot": _spot,
     "10_teardown": _teardown,
 }

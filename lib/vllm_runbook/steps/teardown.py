@@ -14,6 +14,7 @@ from . import crowd, gpu_nodes
 #: Every kind that some notebook creates, in the order of creation: what is last here is deleted first. The ScaledObject
 #: goes while KEDA still runs, and the APIService before the Service behind it, or the cluster's discovery breaks.
 KINDS = (
+    "PriorityClass",
     "Deployment",
     "DaemonSet",
     "Job",

@@ -1,0 +1,216 @@
+"""Spot nodes: a floor of replicas on demand, a burst of more on spot, and how a pod there must end."""
+
+from __future__ import annotations
+
+import math
+
+from .. import cluster as k8s
+from ..cluster import Object, Plan, Selection
+from ..errors import RunbookError
+from ..notebook import Notebook
+from ..params import Params
+from ..params.platform import Spot
+from ..sizing import Sizing
+from ..tables import Table
+from . import autoscaling, deploy
+from .load import Target
+
+#: Deployment, ScaledObject and the label of the pods.
+NAME = "vllm-inference-spot"
+PODS = f"app.kubernetes.io/name={NAME}"
+_POD = "spec.template.spec"
+_IDLE_SECONDS = 900
+
+
+def settings(book: Notebook) -> Spot:
+    """The platform's spot nodes.
+
+    Raises:
+        RunbookError: it has none.
+    """
+    spot = book.params.platform.spot
+    if spot is None:
+        raise RunbookError(
+            f"{book.params.platform.title} has no spot nodes",
+            why="spot is null in the platform's file",
+            next_step="Describe them there (labels, taints, notice), or leave this notebook out.",
+        )
+    return spot
+
+
+def selector(book: Notebook) -> str:
+    """Label selector of the platform's spot nodes."""
+    return ",".join(f"{key}={value}" for key, value in settings(book).labels.items())
+
+
+def require(book: Notebook) -> None:
+    """Check what must hold before: the platform has spot nodes, notebook 06 was here.
+
+    Raises:
+        RunbookError: naming what doesn't hold.
+    """
+    settings(book)
+    autoscaling.require_autoscaler(book)
+
+
+def rules(book: Notebook) -> Table:
+    """What this platform's spot nodes look like, and what they do at the end; from the platform's file."""
+    spot = settings(book)
+    how = {
+        "drain": "cordon and drain: evictions, which ask the budget, until the notice is over",
+        "node_shutdown": "the kubelet's graceful node shutdown, which asks no budget",
+    }
+    taints = (
+        ", ".join(f"{t.key}={t.value or ''}:{t.effect}" for t in spot.taints) or "none; nvidia.com/gpu as everywhere"
+    )
+    rows = [
+        ("label", ", ".join(f"{key}={value}" for key, value in spot.labels.items())),
+        ("taints to tolerate", taints),
+        ("notice", f"{spot.notice_seconds} s, of which an ordinary pod gets {spot.pod_seconds} s"),
+        ("what happens to pods", how[spot.behaviour]),
+        ("floor on demand, burst on spot", f"{spot.floor} and up to {spot.burst} replicas"),
+    ]
+    return Table(("spot nodes", book.params.platform.title), rows)
+
+
+def prestop_seconds(spot: Spot, sizing: Sizing) -> int:
+    """The sleep before SIGTERM on a spot node: at most half of what a pod gets, or the drain has nothing left.
+
+    5 s of it the node controller may take until it marks the pods of a node that shuts down as not ready
+    (kube-controller-manager --node-monitor-period); the rest is for endpoints to get about.
+    """
+    return min(sizing.shutdown.prestop_seconds, math.ceil(spot.pod_seconds / 2))
+
+
+def ending(book: Notebook) -> Table:
+    """A pod's end on demand and on spot, in seconds, and the longest answer that survives each."""
+    spot, end = settings(book), book.sizing.shutdown
+    sleep = prestop_seconds(spot, book.sizing)
+    left = min(end.shutdown_timeout_seconds, spot.pod_seconds - sleep)
+    slowest = book.params.model.slowest_tokens_per_second
+    rows = [
+        ("preStop sleep", end.prestop_seconds, sleep),
+        ("left for answers", end.shutdown_timeout_seconds, left),
+        ("tokens in that time, at the slowest", int(end.shutdown_timeout_seconds * slowest), int(left * slowest)),
+    ]
+    words = (
+        f"answers of {int(left * slowest)} tokens end in time on a spot node; longer ones need a client that retries"
+    )
+    book.check("a pod on a spot node has time left after its preStop sleep", left > 0, words)
+    print(words + ".")
+    return Table(("seconds", "on demand", "on spot"), rows)
+
+
+def deployment(params: Params, sizing: Sizing, spot: Spot) -> Object:
+    """The burst: our Deployment again, on spot nodes only, spread over zones and nodes, with a shorter preStop.
+
+    The grace period stays: where the notice is long enough long answers end, and where it is shorter the kubelet
+    shortens it by itself.
+    """
+    label = params.platform.gpu.node_label
+    expressions = [{"key": label.key, "operator": "In", "values": [label.value]}]
+    expressions += [{"key": key, "operator": "In", "values": [value]} for key, value in spot.labels.items()]
+    affinity = f"{_POD}.affinity.nodeAffinity"
+    required = f"{affinity}.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]"
+    own = {"app.kubernetes.io/name": NAME}
+    tolerations = [*params.platform.gpu.tolerations, *spot.taints]
+    return k8s.changed(
+        deploy.deployment(params, sizing),
+        {
+            "metadata.name": NAME,
+            "metadata.labels": own,
+            "spec.selector.matchLabels": own,
+            "spec.template.metadata.labels[app.kubernetes.io/name]": NAME,
+            f"{affinity}.preferredDuringSchedulingIgnoredDuringExecution": None,
+            f"{required}.matchExpressions": expressions,
+            f"{_POD}.tolerations": [each.manifest() for each in tolerations],
+            f"{_POD}.topologySpreadConstraints": [
+                _spread(key) for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
+            ],
+            f"{_POD}.containers[0].lifecycle.preStop.sleep.seconds": prestop_seconds(spot, sizing),
+        },
+    )
+
+
+def _spread(key: str) -> Object:
+    """Evenly where it can be had: one reclaim must not take everything."""
+    selector = {"matchLabels": {"app.kubernetes.io/component": "inference"}}
+    return {"maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": selector}
+
+
+def scaled_object(book: Notebook) -> Object:
+    """The burst's autoscaler: from zero, on what is more than the floor can carry."""
+    spot, chosen = settings(book), autoscaling.policy(book.params)
+    trigger = "spec.triggers[0].metadata"
+    return k8s.changed(
+        autoscaling.scaled_object(book),
+        {
+            "metadata.name": NAME,
+            "spec.scaleTargetRef.name": NAME,
+            "spec.minReplicaCount": 0,
+            "spec.maxReplicaCount": spot.burst,
+            f"{trigger}.query": f"clamp_min(({chosen.query}) - {spot.floor * chosen.threshold}, 0)",
+        },
+    )
+
+
+def plan(book: Notebook) -> Plan:
+    """Deployment and ScaledObject of the burst."""
+    return book.plan([deployment(book.params, book.sizing, settings(book)), scaled_object(book)])
+
+
+def hold_floor(book: Notebook) -> None:
+    """The floor stays what it is: its own autoscaler rests, and the burst's takes the peaks. Watched; notes the check.
+
+    Raises:
+        TimedOut: with the pods' troubles.
+    """
+    autoscaling.pause(book, settings(book).floor)
+    where = placement(book).rows
+    stray = [pod for pod, deployment, _, capacity, _ in where if deployment != NAME and capacity == "spot"]
+    book.check("the floor is on demand", not stray, f"on spot nodes: {', '.join(stray)}; is there room on demand?")
+
+
+def placement(book: Notebook) -> Table:
+    """Where the servers run: node, capacity type, zone."""
+    spot = settings(book)
+    nodes = {node["metadata"]["name"]: node["metadata"].get("labels", {}) for node in book.cluster.list("Node")}
+    rows = []
+    for pod in book.cluster.list("Pod", book.namespace, labels=deploy.SERVERS):
+        node = k8s.get_in(pod, "spec.nodeName", "")
+        labels = nodes.get(node, {})
+        capacity = "spot" if spot.labels.items() <= labels.items() else "on demand"
+        name = k8s.get_in(pod, "metadata.labels[app.kubernetes.io/name]")
+        zone = labels.get("topology.kubernetes.io/zone", "")
+        rows.append((pod["metadata"]["name"], name, node or "(pending)", capacity if node else "", zone))
+    return Table(("pod", "Deployment", "node", "capacity", "zone"), rows)
+
+
+def wait_idle(book: Notebook) -> None:
+    """Watch until the provisioner has taken the idle spot nodes away; notes the check.
+
+    Raises:
+        TimedOut: with the nodes that stay.
+    """
+    k8s.wait(
+        book.cluster,
+        "the idle spot nodes are gone",
+        [Selection("Node", labels=selector(book))],
+        lambda state: not state.all("Node"),
+        seconds=_IDLE_SECONDS,
+        explain=lambda state: "still there: " + ", ".join(node["metadata"]["name"] for node in state.all("Node")),
+        next_step="Consolidation takes away only nodes without pods that can't be moved: `kubectl get pods -A -o wide`.",
+    )
+    book.check("with the last pod the spot nodes went", True)
+
+
+def target(book: Notebook) -> Target:
+    """Ours, seen as a whole: all servers behind the Service; judged by the Deployment that is interrupted."""
+    return Target(book.namespace, deploy.SERVICE, NAME, deploy.SERVERS)
+
+
+def on_spot(book: Notebook) -> dict[str, object]:
+    """Fields that send the usual guide's Deployment to spot nodes, too; its own tolerations don't get it there."""
+    spot = settings(book)
+    tolerations = [*book.params.platform.gpu.tolerations, *spot.taints]
+    return {f"{_POD}.nodeSelector": dict(spot.labels), f"{_POD}.tolerations": [each.manifest() for each in tolerations]}
