@@ -199,7 +199,7 @@ def wait_idle(book: Notebook) -> None:
         lambda state: not state.all("Node"),
         seconds=_IDLE_SECONDS,
         explain=lambda state: "still there: " + ", ".join(node["metadata"]["name"] for node in state.all("Node")),
-        next_step="Consolidation takes away only nodes without pods that can't be moved: `kubectl get pods -A -o wide`.",
+        next_step="Nodes with pods that can't be moved stay: `kubectl get pods -A -o wide`.",
     )
     book.check("with the last pod the spot nodes went", True)
 

@@ -70,3 +70,12 @@ def test_decisions_are_steps_with_the_present_marked() -> None:
 @pytest.mark.parametrize("count", [1, 2])
 def test_figures_are_small_enough_to_keep(count: int) -> None:
     assert len(story_figure([NAIVE, OURS][:count], "x").to_json()) < 50_000
+
+
+def test_lives_of_nodes_are_a_fifth_panel() -> None:
+    lives = [("spot-1", "Ready", 0.0, 6.0), ("spot-1", "Draining", 6.0, 9.0), ("spot-2", "Joining", 7.0, 10.0)]
+    fig = story_figure([NAIVE, Story("ours", SAMPLES, nodes=lives)], "A node goes")
+    panel = {trace.name: [each for each in trace.y if each] for trace in fig.data if trace.yaxis == "y5"}
+    assert panel["node draining"] == ["spot-1", "spot-1"] and panel["node joining"] == ["spot-2", "spot-2"]
+    assert fig.layout.xaxis.anchor == "y5"
+    assert "node spot-1: ready from 0 s, draining from 6 s" in alt_text(fig)
