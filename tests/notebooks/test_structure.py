@@ -58,6 +58,7 @@ class TestNotebook:
             assert isinstance(node, ast.Assign), line
             ast.literal_eval(node.value)
             assert "  # " in line, f"{line}: no comment (papermill --help-notebook shows it)"
+            assert line.count("=") == 1, f"{line}: papermill can't parse it, and calls the parameter unknown"
 
     def test_ends_with_a_stored_verdict_that_holds(self, file: Path) -> None:
         last = code_cells(file)[-1]
