@@ -32,17 +32,17 @@ Object = dict[str, Any]
 REFRESH_S = 60.0  # the kubelet's sync period for ConfigMap, Secret and token volumes
 MOUNT_RETRY_S = 2.0
 GPU = "nvidia.com/gpu"
-REPLACE = {"$patch": "replace"}  # a strategic merge would keep the addresses of an earlier agent
 SHUTDOWN = "Pod was terminated in response to imminent node shutdown."  # the kubelet's words
 
 
 class Node(Protocol):
-    """What a pod needs of its node."""
+    """What a pod needs of its node. While ``kubelet`` isn't set, nothing is done or written for the pod."""
 
     name: str
     devices: DeviceManager
     claims: NodeClaims
     shutting_down: bool
+    kubelet: asyncio.Event
 
     def take_address(self) -> str: ...
 
@@ -82,6 +82,7 @@ class PodWorker:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._termination: asyncio.Task[None] | None = None
         self._grace_s = float("inf")
+        self._lost = False
 
     @property
     def containers(self) -> list[Container]:
@@ -113,11 +114,13 @@ class PodWorker:
             await self._live()
         finally:
             reporter.cancel()
-            with contextlib.suppress(Exception):
-                await self._finish()
-            for task in list(self._tasks):
-                task.cancel()
-            self.over.set()
+            try:
+                with contextlib.suppress(Exception):
+                    await self._finish()
+            finally:
+                self.over.set()
+                for task in list(self._tasks):
+                    task.cancel()
 
     async def _live(self) -> None:
         if self._lost_with_the_last_agent() or not self._admit():
@@ -239,11 +242,19 @@ class PodWorker:
         self.changed()
         self.terminate(min(grace_s, self.grace_s))
 
+    def lose(self) -> None:
+        """The node is no more: its processes die at once, and nobody is told."""
+        self._lost = True
+        self.stopping.set()
+        for container in self.containers:
+            container.kill()
+
     def _start_deadline(self) -> None:
         if seconds := self.spec.get("activeDeadlineSeconds"):
 
             async def deadline() -> None:
                 if not await self.pause(seconds):
+                    await self.node.kubelet.wait()
                     self.fail("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
 
             self.spawn(deadline())
@@ -261,6 +272,10 @@ class PodWorker:
         self.node.claims.release(self.uid)
         if self.ip.startswith("127.") and not self.spec.get("hostNetwork"):
             self.node.return_address(self.ip)
+        if self._lost:
+            shutil.rmtree(self.root, ignore_errors=True)
+            return
+        await self.node.kubelet.wait()
         await self._write_status()
         await self._leave_only_the_object()
 
@@ -324,7 +339,8 @@ class PodWorker:
         return self.stopping.is_set()
 
     def event(self, kind: str, reason: str, message: str, container: str = "") -> None:
-        self.runtime.events(self.pod, kind, reason, message, self.node.name, container)
+        if self.node.kubelet.is_set():  # it is the kubelet that records them
+            self.runtime.events(self.pod, kind, reason, message, self.node.name, container)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """A task that ends with the pod."""
@@ -342,6 +358,7 @@ class PodWorker:
     async def _report(self) -> None:
         while True:
             await self._dirty.wait()
+            await self.node.kubelet.wait()
             self._dirty.clear()
             try:
                 await self._write_status()
@@ -369,21 +386,11 @@ class PodWorker:
         self._conditions = pod_status.conditions(
             self.spec, phase, init, main, [*self._conditions, *others], mounted=self._mounted
         )
-        status: Object = {
-            "phase": phase,
-            "conditions": [*self._conditions, *self._disruption],
-            "hostIP": "127.0.0.1",
-            "hostIPs": [REPLACE, {"ip": "127.0.0.1"}],
-            "startTime": self.pod.get("status", {}).get("startTime") or now(),
-            "observedGeneration": self.pod["metadata"].get("generation"),
-            "containerStatuses": main,
-        }
-        if init:
-            status["initContainerStatuses"] = init
+        status = pod_status.whole(self.pod, phase, [*self._conditions, *self._disruption], init, main)
         if reason:
             status |= {"reason": reason, "message": message}
         if self.ip and self._mounted:
-            status |= {"podIP": self.shown_ip, "podIPs": [REPLACE, {"ip": self.shown_ip}]}
+            status |= pod_status.addresses(self.shown_ip)
         return status
 
     # -- upkeep --------------------------------------------------------------------------------

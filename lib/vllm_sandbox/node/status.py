@@ -12,6 +12,7 @@ from typing import Any
 from vllm_sandbox.node.clock import now
 
 Status = dict[str, Any]
+_REPLACE = {"$patch": "replace"}  # a strategic merge would keep the addresses of an earlier agent
 
 
 def is_sidecar(container: Status) -> bool:
@@ -111,3 +112,24 @@ def _condition(old: Status | None, kind: str, ok: bool, reason: str, message: st
         "reason": reason or None,
         "message": message or None,
     }
+
+
+def whole(
+    pod: Status, pod_phase: str, conditions: Sequence[Status], init: Sequence[Status], containers: Sequence[Status]
+) -> Status:
+    """The status as a strategic merge patch, without addresses."""
+    status: Status = {
+        "phase": pod_phase,
+        "conditions": list(conditions),
+        "hostIP": "127.0.0.1",
+        "hostIPs": [_REPLACE, {"ip": "127.0.0.1"}],
+        "startTime": pod.get("status", {}).get("startTime") or now(),
+        "observedGeneration": pod["metadata"].get("generation"),
+        "containerStatuses": list(containers),
+    }
+    return status | ({"initContainerStatuses": list(init)} if init else {})
+
+
+def addresses(ip: str) -> Status:
+    """The part with the pod's address, once it has one."""
+    return {"podIP": ip, "podIPs": [_REPLACE, {"ip": ip}]}
