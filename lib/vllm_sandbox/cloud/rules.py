@@ -30,11 +30,10 @@ class Rules:
     cordon_taint: str = ""
 
     def with_notice(self, seconds: float) -> Rules:
-        """The same with another notice; a shutdown can't begin before the warning."""
+        """The same with another notice; a shutdown can't begin before the warning, and keeps its proportions."""
         shutdown = min(self.shutdown_s, seconds)
-        return dataclasses.replace(
-            self, notice_s=seconds, shutdown_s=shutdown, ordinary_s=min(self.ordinary_s, shutdown)
-        )
+        ordinary = self.ordinary_s * shutdown / self.shutdown_s if self.shutdown_s else 0
+        return dataclasses.replace(self, notice_s=seconds, shutdown_s=shutdown, ordinary_s=ordinary)
 
 
 CLOUDS = {
@@ -45,7 +44,7 @@ CLOUDS = {
     # 30 s between the event Preempt and the end; AKS cordons and drains, best effort (AKS, "Node auto-drain"). What a
     # budget held back ends with the machine's own shutdown.
     "azure": Rules(
-        30, drains=True, shutdown_s=15, ordinary_s=15, cordon_taint="remediator.kubernetes.azure.com/unschedulable"
+        30, drains=True, shutdown_s=15, ordinary_s=12, cordon_taint="remediator.kubernetes.azure.com/unschedulable"
     ),
     # a host that breaks
     "unannounced": Rules(0),

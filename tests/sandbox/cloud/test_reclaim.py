@@ -87,7 +87,7 @@ def test_aws_drains_by_eviction_and_then_the_node_goes(spots: Cluster) -> None:
 
 def test_gcp_shuts_the_node_down_and_asks_no_budget(spots: Cluster) -> None:
     (name,) = start(spots, "gcp", STUBBORN, 1)
-    reclaim(spots, "gcp", "gcp", 12)
+    reclaim(spots, "gcp", "gcp", 16)
     spots.wait("node/gcp", 'jsonpath={.status.conditions[?(@.type=="Ready")].reason}=KubeletNotReady', 10)
     spots.wait(f"pod/{name}", "jsonpath={.status.phase}=Failed", 40)
     pod = spots.get("pod", name)

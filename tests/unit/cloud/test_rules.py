@@ -13,9 +13,9 @@ def test_each_cloud_has_its_own_notice() -> None:
 
 def test_a_shorter_notice_shortens_the_shutdown_in_it() -> None:
     name, rules = parse("gcp 10")
-    assert (name, rules.notice_s, rules.shutdown_s, rules.ordinary_s) == ("gcp", 10, 10, 10)
+    assert (name, rules.notice_s, rules.shutdown_s, rules.ordinary_s) == ("gcp", 10, 10, 5)
     _, rules = parse("azure 60")
-    assert (rules.notice_s, rules.shutdown_s, rules.ordinary_s) == (60, 15, 15)
+    assert (rules.notice_s, rules.shutdown_s, rules.ordinary_s) == (60, 15, 12)
 
 
 @pytest.mark.parametrize("order", ["", "aws soon", "aws -1", "aws 99999", "oracle"])
