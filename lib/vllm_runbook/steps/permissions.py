@@ -201,6 +201,51 @@ def _disruption(platform: Platform) -> list[Rule]:
     return found + (_naive(platform) if platform.rehearsal.outage else [])
 
 
+def _spot(platform: Platform) -> list[Rule]:
+    """Karpenter and its pools."""
+    settings = platform.provisioning
+    if settings.install == "none":
+        return []
+    found = [
+        *rules("get list watch", "nodepools nodeclaims", group="karpenter.sh"),
+        *rules("get", "customresourcedefinitions", group="apiextensions.k8s.io"),
+    ]
+    return found if settings.install == "existing" else found + _karpenter(platform)
+
+
+def _karpenter(platform: Platform) -> list[Rule]:
+    """To install Karpenter; giving it its roles is an administrator's work, as with KEDA."""
+    namespace = platform.provisioning.namespace
+    return [
+        *rules("get create patch", "namespaces"),
+        *rules("create patch", "customresourcedefinitions", group="apiextensions.k8s.io"),
+        *rules("create patch", "nodepools", group="karpenter.sh"),
+        *rules("get create patch", "kwoknodeclasses", group="karpenter.kwok.sh"),
+        *rules("get create patch escalate bind", "clusterroles", group=_RBAC),
+        *rules("get create patch", "clusterrolebindings", group=_RBAC),
+        *rules("get create patch escalate bind", "roles", group=_RBAC, namespace="kube-node-lease"),
+        *rules("get create patch", "rolebindings", group=_RBAC, namespace="kube-node-lease"),
+        *rules("get create patch", "serviceaccounts configmaps", namespace=namespace),
+        *rules(_WRITE, "deployments", group="apps", namespace=namespace),
+        *rules("list watch", "pods", namespace=namespace),
+        *rules("get", "pods/log", namespace=namespace),
+        *rules("list", "events", namespace=namespace),
+    ]
+
+
+def _remove_karpenter(platform: Platform) -> list[Rule]:
+    if platform.provisioning.install != "manifest":
+        return []
+    verbs = "get list watch delete"
+    return [
+        *rules(verbs, "nodepools", group="karpenter.sh"),
+        *rules("list watch", "nodeclaims", group="karpenter.sh"),
+        *rules(verbs, "kwoknodeclasses", group="karpenter.kwok.sh"),
+        *rules(verbs, "roles rolebindings", group=_RBAC, namespace="kube-node-lease"),
+        *_removal(platform.provisioning.namespace),
+    ]
+
+
 def _naive(platform: Platform) -> list[Rule]:
     """The usual guide's deployment in its own namespace: what ours needs in its own, and to undo it."""
     namespace = platform.naive_namespace
@@ -268,6 +313,7 @@ def _teardown(platform: Platform) -> list[Rule]:
         *rules(verbs, "customresourcedefinitions", group="apiextensions.k8s.io"),
         *rules(verbs, "apiservices", group="apiregistration.k8s.io"),
         *_remove_crowd(platform),
+        *_remove_karpenter(platform),
     ]
     for space in dict.fromkeys(spaces):
         found += _removal(space)
@@ -297,5 +343,6 @@ _TABLE: dict[str, Callable[[Platform], list[Rule]]] = {
     "05_observability": _observability,
     "06_autoscaling": _autoscaling,
     "07_disruption": _disruption,
+    "08_spot": _spot,
     "10_teardown": _teardown,
 }
