@@ -1,10 +1,10 @@
 # Everything runs in .venv, which these targets make. Needs python3 (3.11 or newer, with venv) and, where the
-# release servers can't be reached, Go, which then builds the sandbox's programs once (KEDA's in any case: it is
-# released as images only).
+# release servers can't be reached, Go, which then builds the sandbox's programs once (KEDA and Karpenter in any
+# case: they are released as images only).
 PYTHON ?= python3
 BIN := .venv/bin
 PROGRAMS := etcd kube-apiserver kube-controller-manager kube-scheduler kubectl kwok kwokctl \
-	prometheus promtool keda-operator keda-adapter helm
+	prometheus promtool keda-operator keda-adapter karpenter-kwok helm
 
 .PHONY: help demo test lab lint clean binaries
 .DEFAULT_GOAL := help

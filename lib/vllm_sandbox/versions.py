@@ -22,6 +22,7 @@ KUBERNETES = pinned("kubernetes", "k8s.io/kubernetes")
 ETCD = pinned("kubernetes", "go.etcd.io/etcd/server/v3")
 KWOK = pinned("kwok", "sigs.k8s.io/kwok")
 KEDA = pinned("keda", "github.com/kedacore/keda/v2")
+KARPENTER = pinned("karpenter", "sigs.k8s.io/karpenter")
 HELM = pinned("helm", "helm.sh/helm/v4")
 
 

@@ -16,6 +16,10 @@ from typing import Any
 import yaml
 
 HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent))
+
+from schemas import dump, without_descriptions  # noqa: E402
+
 VERSION = re.search(r"github.com/kedacore/keda/v2 v(\S+)", (HERE / "go.mod").read_text())[1]  # type: ignore[index]
 HEAD = f"""\
 # KEDA {VERSION}, from its release (github.com/kedacore/keda, Apache License 2.0); made by tools/keda/render.py.
@@ -28,8 +32,7 @@ def main(module: str) -> None:
     command = ["kubectl", "kustomize", f"{module}/config/minimal"]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     items = [adapted(item) for item in yaml.safe_load_all(text)]
-    text = yaml.safe_dump_all(items, default_flow_style=None, width=160, sort_keys=False)
-    (HERE.parents[1] / "manifests" / "keda" / "release.yaml").write_text(HEAD + text)
+    (HERE.parents[1] / "manifests" / "keda" / "release.yaml").write_text(HEAD + dump(items))
 
 
 def adapted(item: dict[str, Any]) -> dict[str, Any]:
@@ -46,16 +49,6 @@ def adapted(item: dict[str, Any]) -> dict[str, Any]:
         if "--cert-dir=/certs" not in container["args"]:
             container["args"].append("--cert-dir=/certs")
     return item
-
-
-def without_descriptions(value: Any, *, names: bool = False) -> Any:
-    if isinstance(value, dict):
-        return {
-            key: without_descriptions(each, names=key == "properties")
-            for key, each in value.items()
-            if names or key != "description"
-        }
-    return [without_descriptions(each) for each in value] if isinstance(value, list) else value
 
 
 if __name__ == "__main__":

@@ -45,6 +45,9 @@ API_VERSIONS = {
     "ClusterRoleBinding": "rbac.authorization.k8s.io/v1",
     "CustomResourceDefinition": "apiextensions.k8s.io/v1",
     "APIService": "apiregistration.k8s.io/v1",
+    "NodePool": "karpenter.sh/v1",
+    "NodeClaim": "karpenter.sh/v1",
+    "KWOKNodeClass": "karpenter.kwok.sh/v1alpha1",
     "VolumeSnapshot": "snapshot.storage.k8s.io/v1",
 }
 

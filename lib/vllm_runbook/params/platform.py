@@ -178,6 +178,18 @@ class Autoscaling(Strict):
         return self
 
 
+class Provisioning(Strict):
+    """Karpenter, which brings GPU nodes when pods wait for them.
+
+    ``install``: ``existing`` where the cluster has it, with pools of its own; ``none`` where nodes come from
+    elsewhere (node groups, cluster autoscaler); ``manifest`` installs it with its kwok provider, whose nodes exist
+    in a sandbox only.
+    """
+
+    install: Literal["existing", "manifest", "none"] = "none"
+    namespace: Name = "karpenter"
+
+
 class Rollout(Strict):
     """How a new version replaces the old one.
 
@@ -279,6 +291,7 @@ class Platform(Strict):
     metrics: Metrics
     autoscaling: Autoscaling
     registry_mirror: str | None = Field(default=None, pattern=r"^[^\s/]+(/[^\s/]+)*$")
+    provisioning: Provisioning = Provisioning()
     spot: Spot | None = None
     rollout: Rollout = Rollout()
     rehearsal: Rehearsal = Rehearsal()

@@ -210,6 +210,52 @@ def _spot(platform: Platform) -> list[Rule]:
         *rules("get", "services/proxy", namespace=platform.namespace),
         *rules("watch delete", "nodes"),
         *rules("delete", "pods", namespace=platform.naive_namespace),
+        *_provisioning(platform),
+    ]
+
+
+def _provisioning(platform: Platform) -> list[Rule]:
+    """Karpenter and its pools."""
+    settings = platform.provisioning
+    if settings.install == "none":
+        return []
+    found = [
+        *rules("get list watch", "nodepools nodeclaims", group="karpenter.sh"),
+        *rules("get", "customresourcedefinitions", group="apiextensions.k8s.io"),
+    ]
+    return found if settings.install == "existing" else found + _karpenter(platform)
+
+
+def _karpenter(platform: Platform) -> list[Rule]:
+    """To install Karpenter; giving it its roles is an administrator's work, as with KEDA."""
+    namespace = platform.provisioning.namespace
+    return [
+        *rules("get create patch", "namespaces"),
+        *rules("create patch", "customresourcedefinitions", group="apiextensions.k8s.io"),
+        *rules("create patch", "nodepools", group="karpenter.sh"),
+        *rules("get create patch", "kwoknodeclasses", group="karpenter.kwok.sh"),
+        *rules("get create patch escalate bind", "clusterroles", group=_RBAC),
+        *rules("get create patch", "clusterrolebindings", group=_RBAC),
+        *rules("get create patch escalate bind", "roles", group=_RBAC, namespace="kube-node-lease"),
+        *rules("get create patch", "rolebindings", group=_RBAC, namespace="kube-node-lease"),
+        *rules("get create patch", "serviceaccounts configmaps", namespace=namespace),
+        *rules(_WRITE, "deployments", group="apps", namespace=namespace),
+        *rules("list watch", "pods", namespace=namespace),
+        *rules("get", "pods/log", namespace=namespace),
+        *rules("list", "events", namespace=namespace),
+    ]
+
+
+def _remove_karpenter(platform: Platform) -> list[Rule]:
+    if platform.provisioning.install != "manifest":
+        return []
+    verbs = "get list watch delete"
+    return [
+        *rules(verbs, "nodepools", group="karpenter.sh"),
+        *rules("list watch", "nodeclaims", group="karpenter.sh"),
+        *rules(verbs, "kwoknodeclasses", group="karpenter.kwok.sh"),
+        *rules(verbs, "roles rolebindings", group=_RBAC, namespace="kube-node-lease"),
+        *_removal(platform.provisioning.namespace),
     ]
 
 
@@ -281,6 +327,7 @@ def _teardown(platform: Platform) -> list[Rule]:
         *rules(verbs, "customresourcedefinitions", group="apiextensions.k8s.io"),
         *rules(verbs, "apiservices", group="apiregistration.k8s.io"),
         *_remove_crowd(platform),
+        *_remove_karpenter(platform),
     ]
     for space in dict.fromkeys(spaces):
         found += _removal(space)

@@ -9,10 +9,11 @@ from .. import cluster as k8s
 from ..cluster import Ref
 from ..notebook import Notebook
 from ..tables import Table
-from . import crowd, gpu_nodes
+from . import crowd, gpu_nodes, provisioning
 
 #: Every kind that some notebook creates, in the order of creation: what is last here is deleted first. The ScaledObject
 #: goes while KEDA still runs, and the APIService before the Service behind it, or the cluster's discovery breaks.
+#: Karpenter goes after everything else, see provisioning.remove.
 KINDS = (
     "PriorityClass",
     "Deployment",
@@ -33,6 +34,8 @@ KINDS = (
     "APIService",
     "PodMonitor",
     "ScaledObject",
+    "KWOKNodeClass",
+    "NodePool",
 )
 #: What a namespace has without anybody's doing, or by the programs that we put there.
 _NOBODYS = ("kube-root-ca.crt", "default", "kedaorg-certs")
@@ -104,7 +107,17 @@ def _weights(book: Notebook, found: Sequence[Ref]) -> dict[Ref, str]:
 
 
 def _in_use(book: Notebook, found: Sequence[Ref]) -> dict[Ref, str]:
-    """KEDA, if others scale by it: everything of ours that it consists of."""
+    """KEDA, if others scale by it, and Karpenter, if others have pools: everything of ours that they consist of."""
+    return _keda_in_use(book, found) | _karpenter_in_use(book, found)
+
+
+def _karpenter_in_use(book: Notebook, found: Sequence[Ref]) -> dict[Ref, str]:
+    users = provisioning.users(book)
+    parts = provisioning.parts(book) if users else set()
+    return {ref: f"Karpenter is in use: {', '.join(users[:3])}" for ref in found if ref in parts}
+
+
+def _keda_in_use(book: Notebook, found: Sequence[Ref]) -> dict[Ref, str]:
     users = [
         f"{kind} {item['metadata']['namespace']}/{item['metadata']['name']}"
         for kind in ("ScaledObject", "ScaledJob")
@@ -135,7 +148,11 @@ def remove(book: Notebook, scope: Scope) -> None:
     """Delete, each object watched until it is gone; then take our label off the nodes."""
     if any(scope.crowd) or any(ref == Ref("Namespace", crowd.NAMESPACE, "", "v1") for ref, _ in scope.remove):
         crowd.remove(book)
-    gone = k8s.delete(book.cluster, scope.remove, seconds=_seconds(book))
+    parts = provisioning.parts(book)
+    karpenter = [target for target in scope.remove if target[0] in parts]
+    others = [target for target in scope.remove if target not in karpenter]
+    gone = k8s.delete(book.cluster, others, seconds=_seconds(book))
+    gone += provisioning.remove(book, karpenter)
     released = gpu_nodes.remove_labels(book)
     for ref in released:
         print(f"took our label off {ref}")
@@ -159,8 +176,9 @@ def _namespaces(book: Notebook) -> list[str]:
     """Where this runbook makes objects."""
     platform = book.params.platform
     spaces = (platform.namespace, platform.naive_namespace, platform.device_plugin.namespace)
-    homes = (platform.metrics.namespace, platform.autoscaling.namespace, crowd.NAMESPACE, "kube-system")
-    return list(dict.fromkeys((*spaces, *homes)))
+    homes = (platform.metrics.namespace, platform.autoscaling.namespace, platform.provisioning.namespace)
+    others = (crowd.NAMESPACE, "kube-system", "kube-node-lease")
+    return list(dict.fromkeys((*spaces, *homes, *others)))
 
 
 def _seconds(book: Notebook) -> float:

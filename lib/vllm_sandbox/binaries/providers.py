@@ -29,7 +29,7 @@ class Unavailable(Exception):
 
 def cached_path(tool: Tool) -> Path:
     """Where the cache keeps this version of the program."""
-    version = f"{tool.version}-edited" if tool.edit else tool.version
+    version = f"{tool.version}-edited" if tool.edits else tool.version
     return cache_dir() / "bin" / tool.name / version / tool.name
 
 
@@ -185,7 +185,7 @@ def _go_build(go: str, module: Path, tools: Sequence[Tool]) -> dict[str, Path]:
 
 
 def _built_package(tool: Tool) -> str:
-    return f"./{tool.name}" if tool.edit else tool.package
+    return f"./{tool.name}" if tool.edits else tool.package
 
 
 def _go_name(package: str) -> str:
@@ -205,26 +205,33 @@ def _package_count(go: str, module: Path, env: Mapping[str, str], common: list[s
 
 
 def _overlay(go: str, module: Path, env: Mapping[str, str], tools: Sequence[Tool], directory: Path) -> list[str]:
-    """Options under which the tools' edited packages are there, as ``./NAME`` of our module."""
-    replaced: dict[str, str] = {}
+    """Options under which the tools' edited packages are there, as ``./NAME`` and below in our module."""
+    edited: dict[Path, str] = {}
     for tool in tools:
-        if tool.edit is None:
-            continue
-        file, old, new = tool.edit
-        command = [go, "list", "-f", "{{.Dir}}", tool.package]
-        folder = subprocess.run(command, cwd=module, env=env, capture_output=True, text=True, check=True).stdout.strip()
-        text = (Path(folder) / file).read_text(encoding="utf-8")
-        if text.count(old) != 1:
-            raise Unavailable(f"{tool.package}/{file} has changed: the edit doesn't fit it any more")
-        directory.mkdir(exist_ok=True)
-        edited = directory / f"{tool.name}-{file}"
-        edited.write_text(text.replace(old, new), encoding="utf-8")
-        replaced[str(module / tool.name / file)] = str(edited)
-    if not replaced:
+        for edit in tool.edits:
+            package = edit.package or tool.package
+            target = module / tool.name / edit.package.rpartition("/")[2] / edit.file
+            text = edited.get(target) or _source(go, module, env, package, edit.file)
+            if text.count(edit.old) != 1:
+                raise Unavailable(f"{package}/{edit.file} has changed: the edit doesn't fit it any more")
+            edited[target] = text.replace(edit.old, edit.new)
+    if not edited:
         return []
+    directory.mkdir()
+    replaced = {}
+    for number, (target, text) in enumerate(edited.items()):
+        copy = directory / f"{number}-{target.name}"
+        copy.write_text(text, encoding="utf-8")
+        replaced[str(target)] = str(copy)
     overlay = directory / "overlay.json"
     overlay.write_text(json.dumps({"Replace": replaced}), encoding="utf-8")
     return ["-overlay", str(overlay)]
+
+
+def _source(go: str, module: Path, env: Mapping[str, str], package: str, file: str) -> str:
+    command = [go, "list", "-f", "{{.Dir}}", package]
+    folder = subprocess.run(command, cwd=module, env=env, capture_output=True, text=True, check=True).stdout.strip()
+    return (Path(folder) / file).read_text(encoding="utf-8")
 
 
 def _run_build(command: list[str], module: Path, env: Mapping[str, str], progress: Progress) -> None:

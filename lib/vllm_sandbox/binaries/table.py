@@ -27,6 +27,23 @@ class Download:
 
 
 @dataclass(frozen=True)
+class Edit:
+    """One change to a source file before a program is built.
+
+    Attributes:
+        file: the only source file of its package.
+        old, new: text that is there once, and what stands there instead.
+        package: another package than the program's own; the edited copy is ``OURS/NAME/<its last part>``, and the
+            program's own file must import it from there.
+    """
+
+    file: str
+    old: str
+    new: str
+    package: str = ""
+
+
+@dataclass(frozen=True)
 class Tool:
     """A program.
 
@@ -38,7 +55,7 @@ class Tool:
         version_args: arguments that make it print its version, to judge one found on PATH; None
             where only the cache is trusted.
         tags, ldflags: for ``go build``.
-        edit: one change to the package's only source file before it is built: file, old text, new text.
+        edits: changes to its sources before it is built.
     """
 
     name: str
@@ -49,7 +66,7 @@ class Tool:
     version_args: tuple[str, ...] | None = ("--version",)
     tags: str = ""
     ldflags: str = "-s -w"
-    edit: tuple[str, str, str] | None = None
+    edits: tuple[Edit, ...] = ()
 
 
 def _kubernetes_ldflags() -> str:
@@ -103,18 +120,47 @@ def _prometheus(name: str) -> Tool:
 
 
 #: KEDA's metrics server serves its own metrics on every address of the machine, and no flag says otherwise.
-_ADAPTER_ON_POD_ADDRESS = (
+_ADAPTER_ON_POD_ADDRESS = Edit(
     "main.go",
     'metricsBindAddress := fmt.Sprintf(":%v", metricsAPIServerPort)',
     'metricsBindAddress := fmt.Sprintf("%s:%v", os.Getenv("SANDBOX_POD_IP"), metricsAPIServerPort)',
 )
 
 
-def _keda(name: str, command: str, edit: tuple[str, str, str] | None = None) -> Tool:
+def _keda(name: str, command: str, *edits: Edit) -> Tool:
     # released as images only, so there is nothing to download
     package = f"github.com/kedacore/keda/v2/cmd/{command}"
     ldflags = f"-s -w -X github.com/kedacore/keda/v2/version.Version={versions.KEDA.lstrip('v')}"
-    return Tool(name, "keda", versions.KEDA, package, version_args=None, ldflags=ldflags, edit=edit)
+    return Tool(name, "keda", versions.KEDA, package, version_args=None, ldflags=ldflags, edits=edits)
+
+
+def _karpenter() -> Tool:
+    """Karpenter with its kwok provider, whose program is called kwok upstream.
+
+    It serves its metrics and health on every address of the machine, and no option says otherwise.
+    """
+    operator = "sigs.k8s.io/karpenter/pkg/operator"
+    ours = "vllm-runbook/tools/karpenter/karpenter-kwok/operator"
+
+    def on_pod_address(option: str) -> Edit:
+        call = f"options.FromContext(ctx).{option})"
+        new = f'fmt.Sprintf("%s:%d", os.Getenv("SANDBOX_POD_IP"), {call}'
+        return Edit("operator.go", f'fmt.Sprintf(":%d", {call}', new, operator)
+
+    return Tool(
+        "karpenter-kwok",
+        "karpenter",
+        versions.KARPENTER,
+        "sigs.k8s.io/karpenter/kwok",
+        version_args=None,
+        ldflags=f"-s -w -X {ours}.Version={versions.KARPENTER.lstrip('v')}",
+        edits=(
+            Edit("main.go", f'"{operator}"', f'"{ours}"'),
+            on_pod_address("MetricsPort"),
+            on_pod_address("HealthProbePort"),
+            Edit("operator.go", '\t"net/http/pprof"\n', '\t"net/http/pprof"\n\t"os"\n', operator),
+        ),
+    )
 
 
 def _helm() -> Tool:
@@ -144,6 +190,7 @@ TOOLS: Mapping[str, Tool] = {
         _prometheus("promtool"),
         _keda("keda-operator", "operator"),
         _keda("keda-adapter", "adapter", _ADAPTER_ON_POD_ADDRESS),
+        _karpenter(),
         _helm(),
     )
 }

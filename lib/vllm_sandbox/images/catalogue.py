@@ -100,6 +100,9 @@ def _register_known() -> None:
         ("keda-metrics-apiserver", "/keda-adapter", _keda_adapter),
     ):
         register(Image(f"ghcr.io/kedacore/{name}", entrypoint=(command,), programs={command: program}, user=1000))
+    # the real Karpenter with a simulated cloud: its kwok provider creates the Node objects that the node agent plays
+    karpenter = {"karpenter-kwok": binary("karpenter-kwok")}
+    register(Image("ghcr.io/vllm-runbook/karpenter-kwok", entrypoint=("karpenter-kwok",), programs=karpenter))
     register(Image("registry.k8s.io/kwok/kwok", entrypoint=("kwok",), programs={"kwok": _kwok}))
 
 
