@@ -118,8 +118,8 @@ def deployment(params: Params, sizing: Sizing, spot: Spot) -> Object:
         deploy.deployment(params, sizing),
         {
             "metadata.name": NAME,
-            "metadata.labels": own,
-            "spec.selector.matchLabels": own,
+            "metadata.labels": dict(own),
+            "spec.selector.matchLabels": dict(own),
             "spec.template.metadata.labels[app.kubernetes.io/name]": NAME,
             f"{affinity}.preferredDuringSchedulingIgnoredDuringExecution": None,
             f"{required}.matchExpressions": expressions,
