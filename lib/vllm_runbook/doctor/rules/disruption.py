@@ -70,9 +70,10 @@ def budgets(snap: Snapshot) -> Iterator[Finding]:
 
 def _blocking(snap: Snapshot, budget: Object, *, failed: bool) -> Finding:
     status, spec = budget["status"], budget["spec"]
-    rule = next(f"{name}: {spec[name]}" for name in ("minAvailable", "maxUnavailable") if name in spec)
-    selector = get_in(budget, "spec.selector.matchLabels") or {}
-    pods = [pod for pod in snap.all("Pod") if not over(pod) and selector.items() <= _labels(pod).items()]
+    rules = [f"{name}: {spec[name]}" for name in ("minAvailable", "maxUnavailable") if name in spec]
+    rule = next(iter(rules), "neither minAvailable nor maxUnavailable")
+    labels = (get_in(budget, "spec.selector.matchLabels") or {}).items()
+    pods = [pod for pod in snap.all("Pod") if labels and not over(pod) and labels <= _labels(pod).items()]
     places = {pod["spec"].get("nodeName") for pod in pods}
     draining = [
         node for node in snap.all("Node") if node["spec"].get("unschedulable") and node["metadata"]["name"] in places
@@ -107,10 +108,13 @@ def _labels(pod: Object) -> dict[str, str]:
 
 def preempted(snap: Snapshot) -> Iterator[Finding]:
     """Pods that the scheduler ended for others, lately, by the event on them."""
+    lately = [each for each in snap.events_by_reason("Preempted") if snap.event_age(each) < _RECENT]
+    if not lately:
+        return
     by_uid = {pod["metadata"]["uid"]: pod for pod in (*snap.holders, *snap.all("Pod"))}
     waiting = {workload(pod) for pod in snap.all("Pod") if not over(pod) and not pod["spec"].get("nodeName")}
-    for found in snap.events_by_reason("Preempted"):
-        if snap.event_age(found) > _RECENT or get_in(found, "involvedObject.kind") != "Pod":
+    for found in lately:
+        if get_in(found, "involvedObject.kind") != "Pod":
             continue
         match = _PREEMPTED.search(found.get("message", ""))
         name = found["involvedObject"]["name"]
@@ -125,7 +129,7 @@ def preempted(snap: Snapshot) -> Iterator[Finding]:
             )
         who = called(winner) if winner else "a pod of higher priority"
         cause = f"The scheduler ended pod {name} to make room for {who}."
-        cause += " Its replacement finds no node." if base else " Its workload has its pods again."
+        cause += " Its replacement finds no node." if base else " No pod of its workload waits now."
         severity: Severity = "error" if base else "warning"
         fix = (
             snap.context.kubectl("get priorityclasses", None) + "  (give servers a higher one, or the other a lower)",
