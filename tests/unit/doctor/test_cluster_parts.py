@@ -120,6 +120,7 @@ def test_a_preempted_pod_explains_why_its_replacement_waits() -> None:
     assert found.code == "pod-preempted" and found.severity == "error" and "batch-1" in found.cause
     assert found.consequences == ("gpu-in-use: Deployment llm/vllm",)
     assert diagnosed(gone, ready_pod(), node("gpu-0")).exit_code == 1  # it is back
+    assert codes(gone, ready_pod(age=5), node("gpu-0")) == []  # a successor has its place
     old = event(victim, "Preempted", "Preempted by pod x on node gpu-0", age=4000)
     assert codes(old, ready_pod(), node("gpu-0")) == []
 
