@@ -96,6 +96,8 @@ def test_gpus_that_are_just_freed_are_no_finding() -> None:
     going = pod("old", container={"resources": {"limits": {GPU: "4"}}}, metadata={"deletionTimestamp": ago(-20)})
     waiting = refused(NO_GPU)
     assert codes(waiting, node("gpu-0"), holders=[going, waiting]) == []
+    going["metadata"]["deletionTimestamp"] = ago(300)  # it should have gone long ago
+    assert codes(waiting, node("gpu-0"), holders=[going, waiting]) == ["gpu-in-use"]
 
 
 def test_a_pod_larger_than_any_node_does_not_fit() -> None:

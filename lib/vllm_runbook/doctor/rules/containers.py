@@ -9,7 +9,6 @@ from ... import cluster as k8s
 from ...cluster import Object, get_in
 from ..findings import Evidence, Finding, Severity
 from ..snapshot import Log, Snapshot, container_of, over, owner_of, statuses
-from . import images
 from .common import event, keys, seen, workload
 from .starts import Recognized, recognize
 
@@ -213,8 +212,6 @@ def _killed_by_probe(
 
 
 def _crashed(snap: Snapshot, pod: Object, status: Object, log: Log | None, ended: Object) -> Finding | None:
-    if images.classify(str(ended.get("message") or "")) and not log:
-        return None
     if _recovered(status) or (
         get_in(status, "state.running") and owner_of(pod)[0] != "Job" and status["restartCount"] < 2
     ):

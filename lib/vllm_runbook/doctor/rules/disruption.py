@@ -89,7 +89,7 @@ def _blocking(snap: Snapshot, budget: Object, *, failed: bool) -> Finding:
     if failed:
         evidence.append(seen("object", budget, f"DisruptionAllowed: {condition.get('message', '')}"))
     evidence += [seen("object", node, "is cordoned, and pods of this budget are on it") for node in draining[:3]]
-    cause = f"With {rule} and {status.get('expectedPods', 0)} pods no eviction is ever allowed" + (
+    cause = f"With {rule} and expectedPods {status.get('expectedPods', 0)} no eviction is ever allowed" + (
         f": the drain of {draining[0]['metadata']['name']} can't end." if draining else ": every drain will hang."
     )
     if failed:
