@@ -85,7 +85,7 @@ def test_the_lists_are_measured(figures: dict[str, Any]) -> None:
 
 def test_every_figure_is_documented(figures: dict[str, Any]) -> None:
     page = (ROOT / "docs" / "figures.md").read_text()
-    groups = {"outage", "rollout", "drain", "delete", "scale_up", "scale_to_zero", "list", "apply"}
+    groups = {"outage", "rollout", "drain", "delete", "scale_up", "scale_to_zero", "list", "apply", "diagnosis"}
     notebooks = {name.partition("_")[2] for name in ("04_deploy_vllm", "03_storage_weights", "01_device_plugin")}
     for name in figures:
         group = name.partition(".")[0]
