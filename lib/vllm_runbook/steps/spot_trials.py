@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 
 import plotly.graph_objects as go
 
-from ..cluster import Selection, State
+from .. import cluster as k8s
+from ..cluster import Hopeless, Selection, State
 from ..notebook import Notebook
 from ..plots import Recorder, story_figure
 from ..tables import Table
@@ -144,12 +145,20 @@ def arrive(book: Notebook, trial: Experiment) -> None:
     """Load from zero replicas on spot until the first of them is ready, on a node that had to come.
 
     Raises:
+        Hopeless: the load was too small for KEDA to ask.
         TimedOut: no node came, or its server didn't start.
     """
 
     def settled(state: State) -> bool:
-        item = state.by_kind.get("Deployment", {}).get(f"{trial.target.namespace}/{trial.target.deployment}")
-        return bool((item or {}).get("status", {}).get("readyReplicas"))
+        item = state.by_kind.get("Deployment", {}).get(f"{trial.target.namespace}/{trial.target.deployment}") or {}
+        if not k8s.get_in(item, "spec.replicas", 1):  # the load is over; what was asked for stays for a while
+            peak = max(sample["in_flight"] for sample in trial.report.samples)
+            raise Hopeless(
+                "KEDA asked for nothing on spot",
+                why=f"the load had {peak} requests in the system at most, and the floor may have that many",
+                next_step="Raise the rate, or lower autoscaling.concurrency_per_replica.",
+            )
+        return bool(item.get("status", {}).get("readyReplicas"))
 
     experiment.run(book, trial, settled=settled, also=[_nodes(book)], seconds=_PATIENCE)
     experiment.add_queue(trial, prometheus(book))
