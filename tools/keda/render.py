@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent))
 
 from schemas import dump, without_descriptions  # noqa: E402
+
 VERSION = re.search(r"github.com/kedacore/keda/v2 v(\S+)", (HERE / "go.mod").read_text())[1]  # type: ignore[index]
 HEAD = f"""\
 # KEDA {VERSION}, from its release (github.com/kedacore/keda, Apache License 2.0); made by tools/keda/render.py.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import select
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from conftest import Cluster
 from vllm_runbook import notebook
@@ -18,6 +18,7 @@ from vllm_runbook.steps import device_plugin, provisioning, teardown
 from vllm_runbook.steps.permissions import TITLES
 from vllm_sandbox.node.node import KUBELET, KUBELET_STOPPED
 
+ROOT = Path(__file__).parents[3]
 TOLERATES = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
 
 
@@ -26,7 +27,7 @@ def begin(step: str) -> Notebook:
 
 
 @pytest.fixture(scope="module")
-def karpenter(sandbox: Cluster) -> Iterator[Cluster]:
+def karpenter(sandbox: Cluster) -> Cluster:
     """A sandbox with the device plugin and Karpenter, whose pools let an empty node go soon."""
     TITLES.setdefault("08_spot", "Spot nodes")
     plugin = begin("01_device_plugin")
@@ -42,7 +43,7 @@ def karpenter(sandbox: Cluster) -> Iterator[Cluster]:
     ]
     soon = json.dumps({"spec": {"disruption": {"consolidateAfter": "1s"}}})
     sandbox.kubectl("patch", "nodepool/spot", "--type=merge", "-p", soon)
-    yield sandbox
+    return sandbox
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +164,34 @@ def test_while_its_kubelet_is_stopped_a_node_is_not_ready_and_its_pods_run_on(
     home.wait("node/gpu-2", "condition=Ready", timeout=20)
     home.wait("pod/here", "delete", timeout=20)
     assert ended(pid)
+
+
+@pytest.mark.parametrize(
+    ("example", "schema"),
+    [("eks-karpenter.yaml", "ec2nodeclasses.yaml"), ("aks-agentpools.yaml", "managedclustersagentpools.yaml")],
+)
+def test_the_examples_for_real_clouds_are_valid(karpenter: Cluster, example: str, schema: str) -> None:
+    """By the vendors' own schemas, which a real API server enforces."""
+    crd = str(ROOT / "tests/data/schemas" / schema)
+    karpenter.kubectl("apply", "-f", crd)
+    try:
+        karpenter.kubectl("wait", "--for=condition=Established", "-f", crd, "--timeout=30s")
+        text = (ROOT / "manifests/spot" / example).read_text()
+        check = ("create", "--dry-run=server", "--validate=strict", "-f", "-")
+        made = karpenter.kubectl(*check, stdin=renamed(text))
+        assert made.count("created (server dry run)") == len(list(yaml.safe_load_all(text)))
+        assert "unknown field" in karpenter.kubectl(*check, stdin=renamed(text, typo="x"), ok=False)
+    finally:
+        karpenter.kubectl("delete", "-f", crd)
+
+
+def renamed(text: str, **more: str) -> str:
+    """The objects under names that nobody uses here, with more fields in their spec."""
+    items = list(yaml.safe_load_all(text))
+    for item in items:
+        item["metadata"]["name"] += "-example"
+        item["spec"] |= more
+    return yaml.safe_dump_all(items)
 
 
 def test_teardown_takes_the_nodes_before_karpenter(karpenter: Cluster, cluster: Cluster) -> None:
