@@ -121,6 +121,8 @@ class PodWorker:
                 self.over.set()
                 for task in list(self._tasks):
                     task.cancel()
+                if self._lost:
+                    shutil.rmtree(self.root, ignore_errors=True)
 
     async def _live(self) -> None:
         if self._lost_with_the_last_agent() or not self._admit():
@@ -273,7 +275,6 @@ class PodWorker:
         if self.ip.startswith("127.") and not self.spec.get("hostNetwork"):
             self.node.return_address(self.ip)
         if self._lost:
-            shutil.rmtree(self.root, ignore_errors=True)
             return
         await self.node.kubelet.wait()
         await self._write_status()
