@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
 MANAGED = "sandbox.vllm-runbook.dev/managed"
-LEASE_S = 40
-RENEW_S = 10.0
+LEASE_S = 20
+RENEW_S = LEASE_S / 4  # the kubelet's share
 MAX_PODS = 250
 
 
