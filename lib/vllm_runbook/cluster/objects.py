@@ -34,6 +34,7 @@ API_VERSIONS = {
     "StorageClass": "storage.k8s.io/v1",
     "EndpointSlice": "discovery.k8s.io/v1",
     "PodDisruptionBudget": "policy/v1",
+    "PriorityClass": "scheduling.k8s.io/v1",
     "HorizontalPodAutoscaler": "autoscaling/v2",
     "ScaledObject": "keda.sh/v1alpha1",
     "ScaledJob": "keda.sh/v1alpha1",
@@ -51,6 +52,7 @@ API_VERSIONS = {
 _ORDER = (
     "Namespace",
     "CustomResourceDefinition",
+    "PriorityClass",
     "ServiceAccount",
     "Secret",
     "ConfigMap",

@@ -17,6 +17,7 @@ TITLES = {
     "06_autoscaling": "Autoscaling",
     "07_disruption": "Disruption and rolling updates",
     "10_teardown": "Teardown",
+    "20_onboarding": "Onboarding",
 }
 
 _READ = "get list watch"
@@ -288,6 +289,38 @@ def _removal(namespace: str) -> list[Rule]:
     ]
 
 
+def _drills(platform: Platform) -> list[Rule]:
+    """What drills break, make, watch and put back; only to read where the platform doesn't allow them."""
+    namespace, keda = platform.namespace, platform.autoscaling.namespace
+    found = [
+        *rules("list", "nodes"),
+        *rules("get", "configmaps", namespace=namespace),
+        *rules("get", "deployments", group="apps", namespace=namespace),
+    ]
+    if not platform.rehearsal.drills:
+        return found
+    verbs = "get list watch create patch update delete"
+    return [
+        *found,
+        *rules("get list watch patch update", "nodes"),
+        *rules("list", "pods"),
+        *rules("get create patch delete", "priorityclasses", group="scheduling.k8s.io"),
+        *rules(verbs, "daemonsets", group="apps", namespace=platform.device_plugin.namespace),
+        *rules(verbs, "configmaps secrets pods persistentvolumeclaims", namespace=namespace),
+        *rules(verbs, "deployments", group="apps", namespace=namespace),
+        *rules(verbs, "jobs", group="batch", namespace=namespace),
+        *rules(verbs, "poddisruptionbudgets", group="policy", namespace=namespace),
+        *rules("list watch", "replicasets", group="apps", namespace=namespace),
+        *rules("list watch", "endpointslices", group="discovery.k8s.io", namespace=namespace),
+        *rules("list watch", "events", namespace=namespace),
+        *rules("get", "services/proxy", namespace=namespace),
+        *rules("get list watch update patch", "scaledobjects", group="keda.sh", namespace=namespace),
+        *rules("list watch", "horizontalpodautoscalers", group="autoscaling", namespace=namespace),
+        *rules("get", "customresourcedefinitions", group="apiextensions.k8s.io"),
+        *rules("get list watch update patch", "deployments", group="apps", namespace=keda),
+    ]
+
+
 _TABLE: dict[str, Callable[[Platform], list[Rule]]] = {
     "00_preflight": _preflight,
     "01_device_plugin": _device_plugin,
@@ -298,4 +331,5 @@ _TABLE: dict[str, Callable[[Platform], list[Rule]]] = {
     "06_autoscaling": _autoscaling,
     "07_disruption": _disruption,
     "10_teardown": _teardown,
+    "20_onboarding": _drills,
 }

@@ -1,0 +1,225 @@
+"""States that drills wait for: a server that serves, a pod in trouble, a finished Job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .. import cluster as k8s
+from ..cluster import Object, Ref, Selection, State
+from ..cluster import explain as explaining
+from ..notebook import Notebook
+from ..steps import autoscaling, deploy, gpu_nodes
+from .drill import Goal
+
+
+def _server(book: Notebook) -> list[Selection]:
+    slices = Selection("EndpointSlice", book.namespace, labels=f"kubernetes.io/service-name={deploy.SERVICE}")
+    return [*deploy.selections(book), slices]
+
+
+def _not_served(book: Notebook, state: State) -> list[str]:
+    item = state.only("Deployment")
+    ref = Ref("Deployment", deploy.DEPLOYMENT, book.namespace)
+    if item is None:
+        return [f"{ref} isn't there"]
+    found = []
+    if not deploy.rolled_out(item):
+        status, wanted = item.get("status", {}), item["spec"].get("replicas", 1)
+        counts = [f"{status.get(name, 0)} {word}" for name, word in _COUNTS]
+        found.append(f"{ref} isn't rolled out: of {wanted} wanted replicas, {', '.join(counts)}")
+    endpoints = [each for part in state.all("EndpointSlice") for each in part.get("endpoints") or ()]
+    if not any(each.get("conditions", {}).get("ready") for each in endpoints):
+        found.append(f"Service {book.namespace}/{deploy.SERVICE} has no ready pod")
+    return found
+
+
+_COUNTS = (("updatedReplicas", "of the newest version"), ("availableReplicas", "available"), ("replicas", "in all"))
+
+
+def _no_trouble(book: Notebook, state: State) -> list[str]:
+    troubled = any(explaining.trouble(pod) for pod in deploy.new_pods(state))
+    return [] if troubled else ["no new server pod is in trouble yet"]
+
+
+#: The server is rolled out and its Service has a ready pod.
+SERVED = Goal(_server, _not_served)
+#: A pod of the newest version can't be scheduled, pulled, started or kept alive.
+TROUBLED = Goal(_server, _no_trouble)
+
+
+def told(reason: str, words: str, unless: str = "no event says so yet") -> Goal:
+    """An event about a server pod of the newest version, by reason and a part of its message."""
+
+    def missing(book: Notebook, state: State) -> list[str]:
+        uids = {pod["metadata"]["uid"] for pod in deploy.new_pods(state)}
+        for event in state.all("Event"):
+            if k8s.get_in(event, "involvedObject.uid") in uids and words in event.get("message", ""):
+                return []
+        return [unless]
+
+    return Goal(lambda book: [*_server(book), Selection("Event", book.namespace, fields=f"reason={reason}")], missing)
+
+
+def complete(job: str) -> Goal:
+    """A Job has ended well."""
+
+    def missing(book: Notebook, state: State) -> list[str]:
+        ref = Ref("Job", job, book.namespace)
+        item = state.by_kind.get("Job", {}).get(f"{book.namespace}/{job}")
+        if item is None:
+            return [f"{ref} isn't there"]
+        if k8s.is_true(item, "Complete"):
+            return []
+        said = k8s.condition(item, "Failed").get("message") or _pods_say(state) or "it hasn't ended"
+        return [f"{ref} isn't complete: {said}"]
+
+    return Goal(lambda book: _job(book, job), missing)
+
+
+def failing(job: str) -> Goal:
+    """A container of a Job has ended with an error."""
+
+    def missing(book: Notebook, state: State) -> list[str]:
+        return [] if _pods_say(state) else [f"no pod of Job {book.namespace}/{job} has failed yet"]
+
+    return Goal(lambda book: _job(book, job), missing)
+
+
+def _job(book: Notebook, job: str) -> list[Selection]:
+    pods = Selection("Pod", book.namespace, labels=f"batch.kubernetes.io/job-name={job}")
+    return [Selection.of(Ref("Job", job, book.namespace)), pods]
+
+
+def _pods_say(state: State) -> str:
+    return next(filter(None, map(explaining.trouble, state.all("Pod"))), "")
+
+
+def running(labels: str, count: int) -> Goal:
+    """So many pods with these labels run."""
+
+    def missing(book: Notebook, state: State) -> list[str]:
+        wanted = dict(part.split("=") for part in labels.split(","))
+        pods = [pod for pod in state.all("Pod") if wanted.items() <= (pod["metadata"].get("labels") or {}).items()]
+        there = sum(k8s.get_in(pod, "status.phase") == "Running" for pod in pods)
+        return [] if there >= count else [f"{there} of {count} pods with {labels} run"]
+
+    return Goal(lambda book: [Selection("Pod", book.namespace, labels=labels)], missing)
+
+
+def none_with(labels: str, words: str) -> Goal:
+    """No pod with these labels is left; ``words`` say what their presence means."""
+
+    def missing(book: Notebook, state: State) -> list[str]:
+        key, _, value = labels.partition("=")
+        held = [pod for pod in state.all("Pod") if (pod["metadata"].get("labels") or {}).get(key) == value]
+        held = [pod for pod in held if not pod["metadata"].get("deletionTimestamp")]
+        return [words] if held else []
+
+    return Goal(lambda book: [Selection("Pod", book.namespace, labels=labels)], missing)
+
+
+def nodes(judge: Callable[[Notebook, list[Object]], list[str]]) -> Goal:
+    """Something holds of the cluster's nodes."""
+    return Goal(lambda book: [Selection("Node")], lambda book, state: judge(book, state.all("Node")))
+
+
+def advertised(book: Notebook, found: list[Object]) -> list[str]:
+    """Every node with a GPU has some to give."""
+    resource = book.params.platform.gpu.resource
+    silent = [node for node in found if gpu_nodes.has_gpu(node, resource) and not gpu_nodes.gpus(node, resource)]
+    return [f"Node {node['metadata']['name']} has a GPU and none that can be allocated" for node in silent]
+
+
+def labelled(book: Notebook, found: list[Object]) -> list[str]:
+    """Every node with allocatable GPUs carries the label that servers ask for."""
+    gpu = book.params.platform.gpu
+    bare = [
+        node["metadata"]["name"]
+        for node in found
+        if gpu_nodes.gpus(node, gpu.resource) and not gpu_nodes.labelled(node, gpu.node_label.key, gpu.node_label.value)
+    ]
+    return [f"servers don't go to these nodes, which have GPUs: {', '.join(bare)}"] if bare else []
+
+
+def untainted(key: str) -> Callable[[Notebook, list[Object]], list[str]]:
+    """At least one GPU node doesn't have the taint."""
+
+    def judge(book: Notebook, found: list[Object]) -> list[str]:
+        gpu = [node for node in found if gpu_nodes.gpus(node, book.params.platform.gpu.resource)]
+        shut = [node for node in gpu if any(each["key"] == key for each in node["spec"].get("taints") or ())]
+        return ["no GPU node lets a new server in"] if len(shut) == len(gpu) else []
+
+    return judge
+
+
+def ready(book: Notebook, found: list[Object]) -> list[str]:
+    """Every node is Ready."""
+    away = [node["metadata"]["name"] for node in found if not k8s.is_true(node, "Ready")]
+    return [f"Node {name} isn't Ready" for name in away]
+
+
+def _hpa(book: Notebook) -> list[Selection]:
+    return [Selection.of(Ref("HorizontalPodAutoscaler", autoscaling.HPA, book.namespace))]
+
+
+def _unread(book: Notebook, state: State) -> list[str]:
+    active = k8s.condition(state.only("HorizontalPodAutoscaler"), "ScalingActive")
+    if active.get("status") == "True":
+        return []
+    return [f"the autoscaler doesn't know the load: {active.get('message') or 'there is no HorizontalPodAutoscaler'}"]
+
+
+#: The HPA reads its metric.
+METRIC_READ = Goal(_hpa, _unread)
+
+
+def _scaled(book: Notebook) -> list[Selection]:
+    return [Selection.of(Ref("ScaledObject", autoscaling.NAME, book.namespace))]
+
+
+def _not_accepted(book: Notebook, state: State) -> list[str]:
+    item = state.only("ScaledObject")
+    if k8s.is_true(item, "Ready"):
+        return []
+    said = k8s.condition(item, "Ready").get("message", "")
+    return [f"KEDA doesn't accept ScaledObject {book.namespace}/{autoscaling.NAME}{': ' + said if said else ''}"]
+
+
+#: KEDA accepts the ScaledObject.
+ACCEPTED = Goal(_scaled, _not_accepted)
+
+
+def _no_drain(book: Notebook, state: State) -> list[str]:
+    """Budgets that guard a pod and let none go."""
+    found = []
+    for item in state.all("PodDisruptionBudget"):
+        status, name = item.get("status", {}), item["metadata"]["name"]
+        if status.get("observedGeneration", 0) < item["metadata"]["generation"]:
+            found.append(f"PodDisruptionBudget {name} isn't computed yet")
+        elif status.get("expectedPods", 0) and not status.get("disruptionsAllowed", 0):
+            found.append(f"an eviction of a pod that PodDisruptionBudget {name} guards would be refused")
+    return found
+
+
+#: Every budget lets a pod go: a drain ends.
+DRAINABLE = Goal(lambda book: [Selection("PodDisruptionBudget", book.namespace)], _no_drain)
+
+
+#: Where kubectl keeps what it applied.
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+def _old(book: Notebook, state: State) -> list[str]:
+    budgets = state.all("PodDisruptionBudget")
+    old = [each["metadata"]["name"] for each in budgets if '"policy/v1beta1"' in str(k8s.get_in(each, _APPLIED, ""))]
+    return [f"PodDisruptionBudget {name} was applied in an API version that is gone" for name in old]
+
+
+_APPLIED = f"metadata.annotations[{LAST_APPLIED}]"
+#: No budget was applied in a version that the API server doesn't have any more.
+CURRENT_VERSIONS = Goal(DRAINABLE.watch, _old)
+
+
+def opposite(goal: Goal, words: str) -> Goal:
+    """A state that is not reached any more: what a drill breaks."""
+    return Goal(goal.watch, lambda book, state: [] if goal.missing(book, state) else [words])

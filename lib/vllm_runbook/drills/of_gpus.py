@@ -1,0 +1,220 @@
+"""Drills about GPUs and nodes: four reasons for `Insufficient nvidia.com/gpu`, a dead node, a preemption, a budget."""
+
+from __future__ import annotations
+
+import json
+
+from .. import cluster as k8s
+from ..cluster import Ref
+from ..manifests import manifest
+from ..notebook import Notebook
+from ..steps import device_plugin, disruption
+from . import goals
+from .drill import Act, Change, Create, Delete, Drill, Until
+from .goals import SERVED, TROUBLED
+from .pieces import BATCH, batch_pods, labelled_nodes, restarted, server, server_node
+
+TAINT = "maintenance"
+_RESTARTED = (
+    "The servers were restarted, as every week. The new pod has been Pending ever since; the old one still serves."
+)
+_WHY_PENDING = (
+    "kubectl -n {ns} describe pod of the Pending one: the scheduler counts the nodes that it ruled out, by reason."
+)
+
+
+def _no_plugin(book: Notebook) -> list[Act]:
+    plugin = Ref("DaemonSet", device_plugin.NAME, book.params.platform.device_plugin.namespace)
+    silent = Until(
+        "no GPU is advertised any more", goals.opposite(goals.nodes(goals.advertised), "GPUs are advertised")
+    )
+    return [Delete(plugin), silent, *restarted(book)]
+
+
+def _managed(book: Notebook) -> str:
+    mode = book.params.platform.device_plugin.mode
+    return "" if mode != "managed" else "a device plugin of this runbook's (device_plugin.mode is managed)"
+
+
+def _no_label(book: Notebook) -> list[Act]:
+    label = f"metadata.labels[{book.params.platform.gpu.node_label.key}]"
+    return [*(Change(Ref("Node", name), {label: None}) for name in labelled_nodes(book)), *restarted(book)]
+
+
+def _taint(book: Notebook) -> list[Act]:
+    acts: list[Act] = []
+    for name in labelled_nodes(book):
+        taints = k8s.get_in(book.cluster.get(Ref("Node", name)), "spec.taints") or []
+        new = {"key": TAINT, "value": "true", "effect": "NoSchedule"}
+        acts.append(Change(Ref("Node", name), {"spec.taints": [*taints, new]}))
+    return [*acts, *restarted(book)]
+
+
+def _in_use(book: Notebook) -> list[Act]:
+    pods = batch_pods(book)
+    return [*pods, Until("batch jobs hold the GPUs", goals.running(BATCH, len(pods))), *restarted(book)]
+
+
+def _preempted(book: Notebook) -> list[Act]:
+    """Free nodes are filled first: where the server is, it has to go, and there is no other place for it."""
+    urgent = manifest("drills/priorityclass.yaml", book.namespace)
+    return [Create(urgent), *batch_pods(book, urgent["metadata"]["name"])]
+
+
+def _stopped(book: Notebook) -> list[Act]:
+    key = book.params.platform.rehearsal.stop_kubelet_annotation
+    return [Change(Ref("Node", server_node(book)), {f"metadata.annotations[{key}]": "stopped"})]
+
+
+def _no_stop(book: Notebook) -> str:
+    there = book.params.platform.rehearsal.stop_kubelet_annotation
+    return "" if there else "a way to stop a kubelet (rehearsal.stop_kubelet_annotation)"
+
+
+def _strict_budget(book: Notebook) -> list[Act]:
+    """As many servers must stay as there are."""
+    ref = Ref("PodDisruptionBudget", disruption.PDB, book.namespace)
+    fields = {"spec.minAvailable": k8s.get_in(book.cluster.get(server(book)), "spec.replicas", 1)}
+    fields["spec.maxUnavailable"] = None
+    if book.cluster.find(ref):
+        return [Change(ref, fields)]
+    return [Create(manifest("disruption/pdb.yaml", book.namespace, fields))]
+
+
+def _old_budget(book: Notebook) -> list[Act]:
+    """A budget that was applied when the API had another version: kubectl keeps what it applied."""
+    item = manifest("drills/pdb.yaml", book.namespace)
+    applied = json.dumps({**item, "apiVersion": "policy/v1beta1"})
+    return [Create(k8s.changed(item, {f"metadata.annotations[{goals.LAST_APPLIED}]": applied}))]
+
+
+DRILLS = (
+    Drill(
+        name="gpu-no-plugin",
+        title="No GPU is advertised",
+        symptom=_RESTARTED,
+        hints=(
+            _WHY_PENDING,
+            "Compare capacity and allocatable of {resource} on the nodes: kubectl describe node.",
+            "Nothing tells the kubelets about their GPUs: the device plugin's DaemonSet is gone.",
+        ),
+        solution=("runbook run 01 --platform {platform} --model {model}",),
+        notebook="01_device_plugin",
+        acts=_no_plugin,
+        shows=TROUBLED,
+        mended=SERVED & goals.nodes(goals.advertised),
+        lacks=_managed,
+    ),
+    Drill(
+        name="gpu-no-label",
+        title="No node has the label",
+        symptom=_RESTARTED,
+        hints=(
+            _WHY_PENDING,
+            "GPUs are free. Compare the pod's node affinity with the nodes' labels: kubectl get nodes --show-labels.",
+            "No node carries {label} any more.",
+        ),
+        solution=("kubectl label nodes {gpu_nodes} {label}",),
+        notebook="02_label_gpu_nodes",
+        acts=_no_label,
+        shows=TROUBLED,
+        mended=SERVED & goals.nodes(goals.labelled),
+    ),
+    Drill(
+        name="gpu-taint",
+        title="A taint that nobody tolerates",
+        symptom=_RESTARTED,
+        hints=(
+            _WHY_PENDING,
+            "The nodes have free GPUs and the right label. Look at spec.taints, and at what the pod tolerates.",
+            f"Somebody has tainted the GPU nodes with {TAINT}=true:NoSchedule, and left.",
+        ),
+        solution=(f"kubectl taint nodes {{gpu_nodes}} {TAINT}-",),
+        notebook="02_label_gpu_nodes",
+        acts=_taint,
+        shows=TROUBLED,
+        mended=SERVED & goals.nodes(goals.untainted(TAINT)),
+    ),
+    Drill(
+        name="gpu-in-use",
+        title="Every GPU is in use",
+        symptom=_RESTARTED,
+        hints=(
+            _WHY_PENDING,
+            "The nodes advertise their GPUs. Who has them? kubectl describe node, `Allocated resources`.",
+            "Pods called batch-… hold every GPU that the servers leave.",
+        ),
+        solution=(f"kubectl -n {{ns}} delete pods -l {BATCH}",),
+        notebook="04_deploy_vllm",
+        acts=_in_use,
+        shows=TROUBLED,
+        mended=SERVED & goals.none_with(BATCH, "no GPU is free for one more server"),
+    ),
+    Drill(
+        name="pod-preempted",
+        title="The server was thrown out",
+        symptom="The server vanished in the middle of its work. Nobody deleted it, and its node is fine. It doesn't come back.",
+        hints=(
+            "kubectl -n {ns} get events --sort-by=.lastTimestamp: what happened to the pod that is gone?",
+            "kubectl -n {ns} get pods -o custom-columns=NAME:.metadata.name,PRIORITY:.spec.priority",
+            "Pods of PriorityClass urgent-batch took its GPUs: the server has no priority, so the scheduler evicted it.",
+        ),
+        solution=(f"kubectl -n {{ns}} delete pods -l {BATCH}",),
+        notebook="07_disruption",
+        acts=_preempted,
+        shows=TROUBLED,
+        mended=SERVED,
+    ),
+    Drill(
+        name="pdb-blocks-drain",
+        title="A drain that never ends",
+        symptom="The nodes are to be replaced. kubectl drain says `Cannot evict pod`, every five seconds, since an hour.",
+        hints=(
+            "kubectl -n {ns} get pdb: how many disruptions does it allow now?",
+            "The budget counts replicas. How many are there, and how many must stay?",
+            "minAvailable equals the replicas that there are, so none may ever go.",
+        ),
+        solution=(
+            f"kubectl -n {{ns}} patch pdb {disruption.PDB} --type=merge"
+            """ -p '{{"spec": {{"minAvailable": null, "maxUnavailable": 1}}}}'""",
+        ),
+        notebook="07_disruption",
+        acts=_strict_budget,
+        shows=goals.opposite(goals.DRAINABLE, "an eviction is still let through"),
+        mended=SERVED & goals.DRAINABLE,
+    ),
+    Drill(
+        name="node-not-ready",
+        title="A node that says nothing",
+        symptom="Requests fail at once: no server answers. Its pod says Running, as if nothing were the matter.",
+        hints=(
+            "kubectl -n {ns} get pods -o wide says Running. But what does the READY column say, and which node is it?",
+            "kubectl describe node of that one: conditions, and when the kubelet last reported.",
+            "The node's kubelet is stopped (annotation {stop_kubelet} says so). Start it again: remove the annotation.",
+        ),
+        solution=("kubectl annotate nodes {gpu_nodes} {stop_kubelet}-",),
+        notebook="07_disruption",
+        acts=_stopped,
+        shows=goals.opposite(goals.nodes(goals.ready), "every node is still Ready"),
+        mended=goals.nodes(goals.ready) & SERVED,
+        lacks=_no_stop,
+    ),
+    Drill(
+        name="deprecated-api",
+        title="An API version that is gone",
+        symptom="The router's chart was installed years ago. Its next update fails: `no matches for kind`. Nothing is broken yet.",
+        hints=(
+            "What is in the cluster is converted by the API server. What was applied is not.",
+            "kubectl keeps it: kubectl -n {ns} apply view-last-applied pdb/router",
+            "The budget was applied as policy/v1beta1, which is gone since 1.25. Apply it as policy/v1.",
+        ),
+        solution=(
+            "kubectl -n {ns} apply view-last-applied pdb/router -o json | sed s#policy/v1beta1#policy/v1#"
+            " | kubectl -n {ns} apply -f -",
+        ),
+        notebook="05_observability",
+        acts=_old_budget,
+        shows=goals.opposite(goals.CURRENT_VERSIONS, "nothing was applied in an old version"),
+        mended=goals.CURRENT_VERSIONS,
+    ),
+)
