@@ -1,7 +1,7 @@
 """An object made exactly what it is to be: its fields and who owns them.
 
-A drill must leave no trace. Server-side apply can't do that: it leaves alone what others have set meanwhile, and what it
-sets belongs to it from then on.
+A drill must leave no trace. Server-side apply can't do that: it leaves alone what others have set meanwhile, and
+what it sets belongs to it from then on.
 """
 
 from __future__ import annotations

@@ -36,15 +36,27 @@ def _not_served(book: Notebook, state: State) -> list[str]:
 _COUNTS = (("updatedReplicas", "of the newest version"), ("availableReplicas", "available"), ("replicas", "in all"))
 
 
-def _no_trouble(book: Notebook, state: State) -> list[str]:
-    troubled = any(explaining.trouble(pod) for pod in deploy.new_pods(state))
-    return [] if troubled else ["no new server pod is in trouble yet"]
+def _fine(wanted: Callable[[str], bool], words: str) -> Callable[[Notebook, State], list[str]]:
+    def missing(book: Notebook, state: State) -> list[str]:
+        return [] if any(wanted(explaining.trouble(pod)) for pod in deploy.new_pods(state)) else [words]
+
+    return missing
+
+
+def _pending(trouble: str) -> bool:
+    return trouble.startswith("not scheduled")
+
+
+def _failed(trouble: str) -> bool:
+    return bool(trouble) and not _pending(trouble)
 
 
 #: The server is rolled out and its Service has a ready pod.
 SERVED = Goal(_server, _not_served)
-#: A pod of the newest version can't be scheduled, pulled, started or kept alive.
-TROUBLED = Goal(_server, _no_trouble)
+#: A pod of the newest version finds no node.
+PENDING = Goal(_server, _fine(_pending, "no new server pod is Pending"))
+#: A container of the newest version can't be pulled, started or kept alive.
+FAILING = Goal(_server, _fine(_failed, "no new server has failed"))
 
 
 def told(reason: str, words: str, unless: str = "no event says so yet") -> Goal:
@@ -70,8 +82,8 @@ def complete(job: str) -> Goal:
             return [f"{ref} isn't there"]
         if k8s.is_true(item, "Complete"):
             return []
-        said = k8s.condition(item, "Failed").get("message") or _pods_say(state) or "it hasn't ended"
-        return [f"{ref} isn't complete: {said}"]
+        failed = k8s.is_true(item, "Failed") or _any_failed(state)
+        return [f"{ref} isn't complete: {'it has failed' if failed else 'it has not ended'}"]
 
     return Goal(lambda book: _job(book, job), missing)
 
@@ -80,7 +92,7 @@ def failing(job: str) -> Goal:
     """A container of a Job has ended with an error."""
 
     def missing(book: Notebook, state: State) -> list[str]:
-        return [] if _pods_say(state) else [f"no pod of Job {book.namespace}/{job} has failed yet"]
+        return [] if _any_failed(state) else [f"no pod of Job {book.namespace}/{job} has failed yet"]
 
     return Goal(lambda book: _job(book, job), missing)
 
@@ -90,8 +102,8 @@ def _job(book: Notebook, job: str) -> list[Selection]:
     return [Selection.of(Ref("Job", job, book.namespace)), pods]
 
 
-def _pods_say(state: State) -> str:
-    return next(filter(None, map(explaining.trouble, state.all("Pod"))), "")
+def _any_failed(state: State) -> bool:
+    return any(_failed(explaining.trouble(pod)) for pod in state.all("Pod"))
 
 
 def running(labels: str, count: int) -> Goal:
@@ -123,22 +135,22 @@ def nodes(judge: Callable[[Notebook, list[Object]], list[str]]) -> Goal:
     return Goal(lambda book: [Selection("Node")], lambda book, state: judge(book, state.all("Node")))
 
 
+_NO_PLACE = "not every node with a GPU can take a server"
+
+
 def advertised(book: Notebook, found: list[Object]) -> list[str]:
     """Every node with a GPU has some to give."""
     resource = book.params.platform.gpu.resource
     silent = [node for node in found if gpu_nodes.has_gpu(node, resource) and not gpu_nodes.gpus(node, resource)]
-    return [f"Node {node['metadata']['name']} has a GPU and none that can be allocated" for node in silent]
+    return [_NO_PLACE] if silent else []
 
 
 def labelled(book: Notebook, found: list[Object]) -> list[str]:
     """Every node with allocatable GPUs carries the label that servers ask for."""
     gpu = book.params.platform.gpu
-    bare = [
-        node["metadata"]["name"]
-        for node in found
-        if gpu_nodes.gpus(node, gpu.resource) and not gpu_nodes.labelled(node, gpu.node_label.key, gpu.node_label.value)
-    ]
-    return [f"servers don't go to these nodes, which have GPUs: {', '.join(bare)}"] if bare else []
+    key, value = gpu.node_label.key, gpu.node_label.value
+    able = [node for node in found if gpu_nodes.gpus(node, gpu.resource)]
+    return [] if all(gpu_nodes.labelled(node, key, value) for node in able) else [_NO_PLACE]
 
 
 def untainted(key: str) -> Callable[[Notebook, list[Object]], list[str]]:
@@ -147,7 +159,7 @@ def untainted(key: str) -> Callable[[Notebook, list[Object]], list[str]]:
     def judge(book: Notebook, found: list[Object]) -> list[str]:
         gpu = [node for node in found if gpu_nodes.gpus(node, book.params.platform.gpu.resource)]
         shut = [node for node in gpu if any(each["key"] == key for each in node["spec"].get("taints") or ())]
-        return ["no GPU node lets a new server in"] if len(shut) == len(gpu) else []
+        return [_NO_PLACE] if len(shut) == len(gpu) else []
 
     return judge
 
@@ -166,7 +178,7 @@ def _unread(book: Notebook, state: State) -> list[str]:
     active = k8s.condition(state.only("HorizontalPodAutoscaler"), "ScalingActive")
     if active.get("status") == "True":
         return []
-    return [f"the autoscaler doesn't know the load: {active.get('message') or 'there is no HorizontalPodAutoscaler'}"]
+    return ["the autoscaler doesn't know the load"]
 
 
 #: The HPA reads its metric.
@@ -181,8 +193,7 @@ def _not_accepted(book: Notebook, state: State) -> list[str]:
     item = state.only("ScaledObject")
     if k8s.is_true(item, "Ready"):
         return []
-    said = k8s.condition(item, "Ready").get("message", "")
-    return [f"KEDA doesn't accept ScaledObject {book.namespace}/{autoscaling.NAME}{': ' + said if said else ''}"]
+    return [f"KEDA doesn't accept ScaledObject {book.namespace}/{autoscaling.NAME}"]
 
 
 #: KEDA accepts the ScaledObject.

@@ -11,7 +11,7 @@ from ..notebook import Notebook
 from ..steps import device_plugin, disruption
 from . import goals
 from .drill import Act, Change, Create, Delete, Drill, Until
-from .goals import SERVED, TROUBLED
+from .goals import PENDING, SERVED
 from .pieces import BATCH, batch_pods, labelled_nodes, restarted, server, server_node
 
 TAINT = "maintenance"
@@ -101,7 +101,7 @@ DRILLS = (
         solution=("runbook run 01 --platform {platform} --model {model}",),
         notebook="01_device_plugin",
         acts=_no_plugin,
-        shows=TROUBLED,
+        shows=PENDING,
         mended=SERVED & goals.nodes(goals.advertised),
         lacks=_managed,
     ),
@@ -117,7 +117,7 @@ DRILLS = (
         solution=("kubectl label nodes {gpu_nodes} {label}",),
         notebook="02_label_gpu_nodes",
         acts=_no_label,
-        shows=TROUBLED,
+        shows=PENDING,
         mended=SERVED & goals.nodes(goals.labelled),
     ),
     Drill(
@@ -132,7 +132,7 @@ DRILLS = (
         solution=(f"kubectl taint nodes {{gpu_nodes}} {TAINT}-",),
         notebook="02_label_gpu_nodes",
         acts=_taint,
-        shows=TROUBLED,
+        shows=PENDING,
         mended=SERVED & goals.nodes(goals.untainted(TAINT)),
     ),
     Drill(
@@ -147,28 +147,28 @@ DRILLS = (
         solution=(f"kubectl -n {{ns}} delete pods -l {BATCH}",),
         notebook="04_deploy_vllm",
         acts=_in_use,
-        shows=TROUBLED,
+        shows=PENDING,
         mended=SERVED & goals.none_with(BATCH, "no GPU is free for one more server"),
     ),
     Drill(
         name="pod-preempted",
         title="The server was thrown out",
-        symptom="The server vanished in the middle of its work. Nobody deleted it, and its node is fine. It doesn't come back.",
+        symptom="The server vanished in the middle of its work. Nobody deleted it, its node is fine, it doesn't come back.",
         hints=(
             "kubectl -n {ns} get events --sort-by=.lastTimestamp: what happened to the pod that is gone?",
             "kubectl -n {ns} get pods -o custom-columns=NAME:.metadata.name,PRIORITY:.spec.priority",
-            "Pods of PriorityClass urgent-batch took its GPUs: the server has no priority, so the scheduler evicted it.",
+            "Pods of PriorityClass urgent-batch took its GPUs: servers have no priority, so the scheduler evicted it.",
         ),
         solution=(f"kubectl -n {{ns}} delete pods -l {BATCH}",),
         notebook="07_disruption",
         acts=_preempted,
-        shows=TROUBLED,
+        shows=PENDING,
         mended=SERVED,
     ),
     Drill(
         name="pdb-blocks-drain",
         title="A drain that never ends",
-        symptom="The nodes are to be replaced. kubectl drain says `Cannot evict pod`, every five seconds, since an hour.",
+        symptom="Nodes are to be replaced. kubectl drain says `Cannot evict pod`, every five seconds, for an hour.",
         hints=(
             "kubectl -n {ns} get pdb: how many disruptions does it allow now?",
             "The budget counts replicas. How many are there, and how many must stay?",
@@ -202,7 +202,7 @@ DRILLS = (
     Drill(
         name="deprecated-api",
         title="An API version that is gone",
-        symptom="The router's chart was installed years ago. Its next update fails: `no matches for kind`. Nothing is broken yet.",
+        symptom="The router's chart is years old. Its next update fails: `no matches for kind`. Nothing is broken yet.",
         hints=(
             "What is in the cluster is converted by the API server. What was applied is not.",
             "kubectl keeps it: kubectl -n {ns} apply view-last-applied pdb/router",

@@ -13,7 +13,7 @@ from ..notebook import Notebook
 from ..steps import deploy
 from . import goals
 from .drill import Act, Create, Drill
-from .goals import SERVED, TROUBLED
+from .goals import FAILING, SERVED
 from .pieces import CONTAINER, POD, changed_server, more_arguments
 
 LOGIN = "registry-login"
@@ -117,7 +117,7 @@ DRILLS = (
         ),
         notebook="04_deploy_vllm",
         acts=_little_memory,
-        shows=TROUBLED,
+        shows=FAILING,
         mended=SERVED,
     ),
     Drill(
@@ -132,7 +132,7 @@ DRILLS = (
         solution=(_UNDO,),
         notebook="00_preflight",
         acts=_huge_batch,
-        shows=TROUBLED,
+        shows=FAILING,
         mended=SERVED,
     ),
     Drill(
@@ -141,13 +141,13 @@ DRILLS = (
         symptom=_STUCK,
         hints=(
             _LOG,
-            "It compares what one request of the longest length needs with what the cache has. Who set the cache's size?",
+            "It compares what the longest request needs with what the cache has. Who set the cache's size?",
             "--kv-cache-memory-bytes leaves less than one request of --max-model-len needs.",
         ),
         solution=(_UNDO,),
         notebook="00_preflight",
         acts=_small_cache,
-        shows=TROUBLED,
+        shows=FAILING,
         mended=SERVED,
     ),
     Drill(
@@ -162,7 +162,7 @@ DRILLS = (
         solution=(_UNDO,),
         notebook="04_deploy_vllm",
         acts=_flag,
-        shows=TROUBLED,
+        shows=FAILING,
         mended=SERVED,
     ),
     Drill(
@@ -171,7 +171,7 @@ DRILLS = (
         symptom=_STUCK + " Its log shows no error at all.",
         hints=(
             "The server doesn't end by itself: kubectl -n {ns} describe pod shows who ends it, and why.",
-            "How long does a load take, and how long does the startup probe wait? periodSeconds times failureThreshold.",
+            "How long does a load take, and how long does the startup probe wait (periodSeconds x failureThreshold)?",
             "The startup probe gives up after one second; the kubelet then kills a server that is still loading.",
         ),
         solution=(
@@ -196,7 +196,7 @@ DRILLS = (
         solution=(f"kubectl -n {{ns}} set image deployment/{deploy.DEPLOYMENT} vllm={{image}}",),
         notebook="04_deploy_vllm",
         acts=_wrong_name,
-        shows=TROUBLED,
+        shows=FAILING,
         mended=SERVED,
     ),
     Drill(
@@ -206,15 +206,16 @@ DRILLS = (
         hints=(
             "kubectl -n {ns} get pods: it never started. kubectl describe pod says why: not found, or not allowed?",
             f"The registry wants a login. The pod shows it one: spec.imagePullSecrets, Secret {LOGIN}.",
-            "The Secret's password has expired. The platform's file names the account; the kubelet tries again by itself.",
+            "The Secret's password has expired. The platform's file names the account; the kubelet tries again.",
         ),
         solution=(
             f"kubectl -n {{ns}} create secret docker-registry {LOGIN} --docker-server={{registry}}"
-            " --docker-username=$REGISTRY_USER --docker-password=$REGISTRY_PASSWORD --dry-run=client -o yaml | kubectl apply -f -",
+            " --docker-username=$REGISTRY_USER --docker-password=$REGISTRY_PASSWORD"
+            " --dry-run=client -o yaml | kubectl apply -f -",
         ),
         notebook="04_deploy_vllm",
         acts=_private,
-        shows=TROUBLED,
+        shows=FAILING,
         mended=SERVED,
         lacks=_without("private_registry"),
     ),
@@ -230,7 +231,7 @@ DRILLS = (
         solution=(f"kubectl -n {{ns}} set image deployment/{deploy.DEPLOYMENT} vllm={{image}}",),
         notebook="04_deploy_vllm",
         acts=_limited,
-        shows=TROUBLED,
+        shows=FAILING,
         mended=SERVED,
         lacks=_without("limited_registry"),
     ),

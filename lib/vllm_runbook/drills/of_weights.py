@@ -11,7 +11,7 @@ from ..notebook import Notebook
 from ..steps import autoscaling, deploy, keda, weights
 from . import goals
 from .drill import Act, Change, Create, Drill, Replace, Until
-from .goals import METRIC_READ, SERVED, TROUBLED
+from .goals import METRIC_READ, PENDING, SERVED
 from .pieces import CONTAINER, POD, changed_server, server, sleeper
 
 #: The prefetch of another model, with its own claim, endpoint and token: what these drills break.
@@ -53,12 +53,12 @@ def _prefetch(book: Notebook, *, repo: str = "", token: str = "", endpoint: str 
         "spec.podFailurePolicy": None,
         "spec.backoffLimit": 30,
         f"{pod}.restartPolicy": "OnFailure",
-        f"{CONTAINER}.args": [f"--repo={repo}", f"--target=/models/{repo}", "--attempts=2"],
+        f"{CONTAINER}.args": [f"--repo={repo}", f"--target=/models/{repo}", "--attempts=2", "--retry-wait=0.5"],
         f"{env}[0]": {"name": "HF_ENDPOINT", "valueFrom": {"configMapKeyRef": {"name": NEXT, "key": "endpoint"}}},
         f"{env}[2]": {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": NEXT, "key": "token"}}},
     }
     if not token:
-        fields[f"{env}[2]"] = {"name": "HF_HUB_ETAG_TIMEOUT", "value": "3"}
+        fields[f"{env}[2]"] = {"name": "HF_HUB_ETAG_TIMEOUT", "value": "2"}
     job = k8s.changed(weights.prefetch_job(book, CLAIM), fields)
     before = [Create(settings), Create(secret)] if token else [Create(settings)]
     return [*before, Create(manifest("weights/pvc.yaml", book.namespace, claim)), Create(job)]
@@ -180,7 +180,8 @@ DRILLS = (
             f"HF_ENDPOINT comes from ConfigMap {NEXT}, and names a mirror that is gone.{_RETRY}",
         ),
         solution=(
-            f"""kubectl -n {{ns}} patch configmap {NEXT} --type=merge -p '{{{{"data": {{{{"endpoint": "{{hub}}"}}}}}}}}'""",
+            f"kubectl -n {{ns}} patch configmap {NEXT} --type=merge"
+            """ -p '{{"data": {{"endpoint": "{hub}"}}}}'""",
         ),
         notebook="03_storage_weights",
         acts=lambda book: _prefetch(book, endpoint=NOBODY),
@@ -239,16 +240,16 @@ DRILLS = (
         solution=(f"kubectl -n {{ns}} rollout undo deployment/{deploy.DEPLOYMENT}",),
         notebook="03_storage_weights",
         acts=_no_class,
-        shows=TROUBLED,
+        shows=PENDING,
         mended=SERVED,
     ),
     Drill(
         name="multi-attach",
         title="One disk, two nodes",
-        symptom="The servers got a disk for compiled kernels, so that they start faster. The new one doesn't start at all.",
+        symptom="Servers got a disk for compiled kernels, so that they start faster. The new one doesn't start at all.",
         hints=(
             "kubectl -n {ns} describe pod: it has a node, and stays in ContainerCreating. What do its events say?",
-            "A ReadWriteOnce disk is attached to one node. Which pod has it? kubectl -n {ns} describe pvc says `Used By`.",
+            "A ReadWriteOnce disk is attached to one node. Who has it? kubectl -n {ns} describe pvc: `Used By`.",
             f"Pod {WARMER} holds it on another node. Let it go.",
         ),
         solution=(f"kubectl -n {{ns}} delete pod {WARMER}",),
@@ -302,7 +303,7 @@ DRILLS = (
         ),
         solution=(
             f"kubectl -n {{ns}} patch scaledobject {autoscaling.NAME} --type=merge"
-            f""" -p '{{{{"spec": {{{{"scaleTargetRef": {{{{"name": "{deploy.DEPLOYMENT}"}}}}}}}}}}}}'""",
+            """ -p '{{"spec": {{"scaleTargetRef": {{"name": "{server}"}}}}}}'""",
         ),
         notebook="06_autoscaling",
         acts=_wrong_target,

@@ -7,7 +7,7 @@ import shlex
 from .. import cluster as k8s
 from ..errors import RunbookError
 from ..notebook import Notebook
-from ..steps import gpu_nodes
+from ..steps import deploy, gpu_nodes
 from .drill import Drill
 
 
@@ -20,6 +20,7 @@ def fields(book: Notebook) -> dict[str, str]:
     return {
         "ns": book.namespace,
         "platform": platform.name,
+        "server": deploy.DEPLOYMENT,
         "model": book.params.model.name,
         "resource": platform.gpu.resource,
         "label": f"{label.key}={label.value}",
