@@ -153,7 +153,7 @@ DRILLS = (
     Drill(
         name="pod-preempted",
         title="The server was thrown out",
-        symptom="The server vanished in the middle of its work. Nobody deleted it, its node is fine, it doesn't come back.",
+        symptom="A server vanished in the middle of its work. Nobody deleted it, its node is fine. It stays away.",
         hints=(
             "kubectl -n {ns} get events --sort-by=.lastTimestamp: what happened to the pod that is gone?",
             "kubectl -n {ns} get pods -o custom-columns=NAME:.metadata.name,PRIORITY:.spec.priority",

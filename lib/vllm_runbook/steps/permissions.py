@@ -16,6 +16,7 @@ TITLES = {
     "05_observability": "Observability",
     "06_autoscaling": "Autoscaling",
     "07_disruption": "Disruption and rolling updates",
+    "09_diagnosis": "Diagnosis",
     "10_teardown": "Teardown",
     "20_onboarding": "Onboarding",
 }
@@ -255,6 +256,23 @@ def _remove_crowd(platform: Platform) -> list[Rule]:
     ]
 
 
+def _diagnosis(platform: Platform) -> list[Rule]:
+    """To look, and nothing else. What the doctor reads beyond this (metrics of the API server) it does without."""
+    namespace = platform.namespace
+    return [
+        *rules("list", "pods events persistentvolumeclaims services", namespace=namespace),
+        *rules("get", "pods/log", namespace=namespace),
+        *rules("list", "deployments", group="apps", namespace=namespace),
+        *rules("list", "jobs", group="batch", namespace=namespace),
+        *rules("list", "endpointslices", group="discovery.k8s.io", namespace=namespace),
+        *rules("list", "horizontalpodautoscalers", group="autoscaling", namespace=namespace),
+        *rules("list", "poddisruptionbudgets", group="policy", namespace=namespace),
+        *rules("list", "nodes pods"),
+        *rules("list", "storageclasses", group="storage.k8s.io"),
+        *rules("list", "daemonsets", group="apps"),
+    ]
+
+
 def _teardown(platform: Platform) -> list[Rule]:
     """To find and delete what we made, wherever a notebook makes something."""
     verbs = "get list watch delete"
@@ -330,6 +348,7 @@ _TABLE: dict[str, Callable[[Platform], list[Rule]]] = {
     "05_observability": _observability,
     "06_autoscaling": _autoscaling,
     "07_disruption": _disruption,
+    "09_diagnosis": _diagnosis,
     "10_teardown": _teardown,
     "20_onboarding": _drills,
 }

@@ -1,0 +1,147 @@
+"""Nodes that are away, budgets that never allow an eviction, pods that others displaced."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from ... import cluster as k8s
+from ...cluster import Object, get_in
+from ...steps.gpu_nodes import has_gpu
+from ..findings import Finding, Severity
+from ..snapshot import Snapshot, over
+from .common import about, called, event, keys, seen, workload
+
+#: Seconds that a new node gets until its kubelet and network are ready.
+_NEW_NODE = 120
+_PREEMPTED = re.compile(r"Preempted by (?:pod |podgroup )?(\S+) on node (\S+)")
+_RECENT = 3600
+_PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure")
+
+
+def nodes(snap: Snapshot) -> Iterator[Finding]:
+    """Nodes of ours (with our pods, or with GPUs) that don't report, or that run out of something."""
+    for node in snap.all("Node"):
+        name = node["metadata"]["name"]
+        pods = snap.pods_by_node.get(name, [])
+        if not pods and not has_gpu(node, snap.context.resource):
+            continue
+        marked = about(node).union(*map(keys, pods))
+        if not k8s.is_true(node, "Ready") and snap.age(node) > _NEW_NODE:
+            yield _not_ready(snap, node, pods, marked)
+            continue
+        for kind in _PRESSURES if pods else ():
+            if k8s.is_true(node, kind):
+                condition = k8s.condition(node, kind)
+                cause = f"{name} reports {kind}: its kubelet evicts pods until that is over."
+                evidence = (seen("object", node, f"{kind} is True: {condition.get('message', '')}"),)
+                fix = (snap.context.kubectl(f"describe node {name}", None),)
+                yield Finding("node-pressure", "warning", called(node), cause, evidence, fix, marked)
+
+
+def _not_ready(snap: Snapshot, node: Object, pods: list[Object], marked: frozenset[str]) -> Finding:
+    name, ready = node["metadata"]["name"], k8s.condition(node, "Ready")
+    silent = ready.get("status") == "Unknown"
+    what = "has stopped reporting" if silent else f"reports that it isn't ready ({ready.get('reason', '')})"
+    since = f" since {ready['lastTransitionTime']}" if ready.get("lastTransitionTime") else ""
+    here = f" {len(pods)} pods of this namespace are on it." if pods else ""
+    evidence = [seen("object", node, f"Ready is {ready.get('status', 'not set')}: {ready.get('message', '')}")]
+    evidence += [event(node, each) for each in snap.events(node, "NodeNotReady", kind="Node")[-1:]]
+    fix = (
+        snap.context.kubectl(f"describe node {name}", None),
+        snap.context.kubectl(f"delete node {name}", None)
+        + "  (only if the machine is gone for good: its pods and volumes are freed then)",
+    )
+    cause = f"Node {name} {what}{since}.{here}"
+    return Finding("node-not-ready", "error", called(node), cause, tuple(evidence), fix, marked, max(1, len(pods)))
+
+
+def budgets(snap: Snapshot) -> Iterator[Finding]:
+    """Budgets that can't allow a disruption even when every pod is healthy; worse while a drain waits for one."""
+    for budget in snap.all("PodDisruptionBudget"):
+        status = budget.get("status", {})
+        if status.get("observedGeneration", 0) < budget["metadata"].get("generation", 1):
+            continue
+        expected, desired = status.get("expectedPods", 0), status.get("desiredHealthy", 0)
+        failed = k8s.condition(budget, "DisruptionAllowed").get("reason") == "SyncFailed"
+        if failed or (expected and desired >= expected and not status.get("disruptionsAllowed", 0)):
+            yield _blocking(snap, budget, failed=failed)
+
+
+def _blocking(snap: Snapshot, budget: Object, *, failed: bool) -> Finding:
+    status, spec = budget["status"], budget["spec"]
+    rule = next(f"{name}: {spec[name]}" for name in ("minAvailable", "maxUnavailable") if name in spec)
+    selector = get_in(budget, "spec.selector.matchLabels") or {}
+    pods = [pod for pod in snap.all("Pod") if not over(pod) and selector.items() <= _labels(pod).items()]
+    places = {pod["spec"].get("nodeName") for pod in pods}
+    draining = [
+        node for node in snap.all("Node") if node["spec"].get("unschedulable") and node["metadata"]["name"] in places
+    ]
+    severity: Severity = "error" if draining else "warning"
+    condition = k8s.condition(budget, "DisruptionAllowed")
+    numbers = ", ".join(
+        f"{name} {status.get(name, 0)}"
+        for name in ("expectedPods", "desiredHealthy", "currentHealthy", "disruptionsAllowed")
+    )
+    evidence = [seen("object", budget, f"{rule}; {numbers}")]
+    if failed:
+        evidence.append(seen("object", budget, f"DisruptionAllowed: {condition.get('message', '')}"))
+    evidence += [seen("object", node, "is cordoned, and pods of this budget are on it") for node in draining[:3]]
+    cause = f"With {rule} and {status.get('expectedPods', 0)} pods no eviction is ever allowed" + (
+        f": the drain of {draining[0]['metadata']['name']} can't end." if draining else ": every drain will hang."
+    )
+    if failed:
+        cause = "The budget's pods have no controller that can be counted, so that no eviction is allowed."
+    name = budget["metadata"]["name"]
+    patch = '\'{"spec": {"minAvailable": null, "maxUnavailable": 1}}\''
+    fix = (
+        snap.context.run("07") + "  (maxUnavailable 1, and a drain that is proven)",
+        snap.context.kubectl(f"patch pdb {name} --type=merge -p {patch}"),
+    )
+    return Finding("pdb-blocks-drain", severity, called(budget), cause, tuple(evidence), fix, about(budget))
+
+
+def _labels(pod: Object) -> dict[str, str]:
+    return pod["metadata"].get("labels") or {}
+
+
+def preempted(snap: Snapshot) -> Iterator[Finding]:
+    """Pods that the scheduler ended for others, lately, by the event on them."""
+    by_uid = {pod["metadata"]["uid"]: pod for pod in (*snap.holders, *snap.all("Pod"))}
+    waiting = {workload(pod) for pod in snap.all("Pod") if not over(pod) and not pod["spec"].get("nodeName")}
+    for found in snap.events_by_reason("Preempted"):
+        if snap.event_age(found) > _RECENT or get_in(found, "involvedObject.kind") != "Pod":
+            continue
+        match = _PREEMPTED.search(found.get("message", ""))
+        name = found["involvedObject"]["name"]
+        winner = by_uid.get(match[1]) if match else None
+        victim = {"kind": "Pod", "metadata": {"name": name, "namespace": snap.context.namespace}}
+        base = _workload_by_name(name, waiting)
+        evidence = [event(victim, found)]
+        if winner is not None:
+            priority = winner["spec"].get("priority", 0)
+            evidence.append(
+                seen("object", winner, f"priority {priority}, on {winner['spec'].get('nodeName') or 'no node yet'}")
+            )
+        who = called(winner) if winner else "a pod of higher priority"
+        cause = f"The scheduler ended pod {name} to make room for {who}."
+        cause += " Its replacement finds no node." if base else " Its workload has its pods again."
+        severity: Severity = "error" if base else "warning"
+        fix = (
+            snap.context.kubectl("get priorityclasses", None) + "  (give servers a higher one, or the other a lower)",
+            "add GPU nodes, so that both have room",
+        )
+        marked = frozenset({str(get_in(found, "involvedObject.uid", name)), *([base] if base else ())})
+        yield Finding(
+            "pod-preempted", severity, f"Pod {snap.context.namespace}/{name}", cause, tuple(evidence), fix, marked
+        )
+
+
+def _workload_by_name(pod: str, waiting: set[str]) -> str:
+    """The key of the waiting workload that a pod, which is gone, belonged to: names begin with their workload's."""
+    for each in waiting:
+        kind, _, rest = each.partition(" ")
+        name = rest.partition("/")[2]
+        if pod == name or re.fullmatch(rf"{re.escape(name)}-[a-z0-9]+(-[a-z0-9]+)?", pod):
+            return f"{kind}/{name}"
+    return ""
