@@ -10,6 +10,7 @@ from .story import Story, story_figure
 from .theme import alt_text, figure
 from .timed import Timed, timed_figure
 from .timeline import PodTimeline, Span, phase_of
+from .workloads import workloads_figure
 
 __all__ = [
     "NodeGpus",
@@ -34,4 +35,5 @@ __all__ = [
     "story_figure",
     "timed_figure",
     "waiting_gpus",
+    "workloads_figure",
 ]

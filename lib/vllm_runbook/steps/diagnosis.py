@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import plotly.graph_objects as go
+
 from ..doctor import CODES, Diagnosis, context_of, diagnose, examine
+from ..doctor.snapshot import owner_of
 from ..notebook import Notebook
+from ..plots import phase_of, workloads_figure
 from ..tables import Table
 
 #: Symptom, the first question, where the answer is: how the rules tell them apart.
@@ -55,6 +59,12 @@ def evidence(found: Diagnosis) -> Table:
 def gaps(found: Diagnosis) -> Table:
     """What could not be examined."""
     return Table(("could not be examined", "why"), found.gaps or [("nothing", "everything could be read")])
+
+
+def workloads(book: Notebook) -> go.Figure:
+    """The pods of the namespace, by workload and phase."""
+    pods = book.cluster.list("Pod", book.namespace)
+    return workloads_figure((" ".join(owner_of(pod)), phase_of(pod)) for pod in pods)
 
 
 def questions() -> Table:

@@ -44,6 +44,8 @@ def every_figure() -> dict[str, go.Figure]:
     return {
         "nodes": plots.nodes_figure([node("gpu-0", 4)], [gpu_pod("a", 1, "gpu-0")]),
         "timeline": timeline.figure(),
+        "workloads": plots.workloads_figure([("Deployment a", "Ready"), ("Deployment a", "Crashed")]),
+        "no workloads": plots.workloads_figure([]),
         "empty timeline": plots.PodTimeline().figure(),
         "prefetch": progress.figure(),
         "empty prefetch": plots.PrefetchProgress({}).figure(),
@@ -58,7 +60,7 @@ def test_every_figure_has_title_units_and_words(name: str) -> None:
     fig = every_figure()[name]
     assert fig.layout.title.text
     axes = [fig.layout.xaxis.title.text, fig.layout.yaxis.title.text]
-    assert any(re.search(r"\((m?s|B|.iB|nvidia\.com/gpu)\)", axis or "") for axis in axes)
+    assert any(re.search(r"\((m?s|B|.iB|pods|nvidia\.com/gpu)\)", axis or "") for axis in axes)
     assert plots.alt_text(fig).endswith(".")
     assert len(json.loads(fig.to_json())) and len(fig.to_json()) < 20_000
     assert fig.layout.template.layout.paper_bgcolor == "rgba(0,0,0,0)"

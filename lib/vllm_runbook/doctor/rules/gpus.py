@@ -42,9 +42,11 @@ def waiting(snap: Snapshot) -> Iterator[Finding]:
         message = str(refusal.get("message", ""))
         same = (workload(pod), message)
         if same not in known:
-            known[same] = _why(snap, nodes, pod, message)
-        if found := known[same]:
-            yield replace(found, keys=found.keys | keys(pod))
+            known[same] = found = _why(snap, nodes, pod, message)
+        elif found := known[same]:
+            found = replace(found, keys=keys(pod))
+        if found:
+            yield found
 
 
 def _node_is_coming(snap: Snapshot, pod: Object) -> bool:
