@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from ..errors import RunbookError
 from ..params.errors import did_you_mean
-from . import of_gpus, of_servers, of_weights
+from . import of_gpus, of_nodes, of_servers, of_weights
 from .drill import Drill
 
-DRILLS: dict[str, Drill] = {drill.name: drill for drill in (*of_servers.DRILLS, *of_gpus.DRILLS, *of_weights.DRILLS)}
+DRILLS: dict[str, Drill] = {
+    drill.name: drill for drill in (*of_servers.DRILLS, *of_gpus.DRILLS, *of_weights.DRILLS, *of_nodes.DRILLS)
+}
 
 
 def named(name: str) -> Drill:

@@ -36,27 +36,26 @@ def _not_served(book: Notebook, state: State) -> list[str]:
 _COUNTS = (("updatedReplicas", "of the newest version"), ("availableReplicas", "available"), ("replicas", "in all"))
 
 
-def _fine(wanted: Callable[[str], bool], words: str) -> Callable[[Notebook, State], list[str]]:
-    def missing(book: Notebook, state: State) -> list[str]:
-        return [] if any(wanted(explaining.trouble(pod)) for pod in deploy.new_pods(state)) else [words]
-
-    return missing
+def _one(wanted: Callable[[Object], bool], words: str) -> Callable[[Notebook, State], list[str]]:
+    return lambda book, state: [] if any(map(wanted, deploy.new_pods(state))) else [words]
 
 
-def _pending(trouble: str) -> bool:
-    return trouble.startswith("not scheduled")
+def _pending(pod: Object) -> bool:
+    return k8s.condition(pod, "PodScheduled").get("status") == "False"
 
 
-def _failed(trouble: str) -> bool:
-    return bool(trouble) and not _pending(trouble)
+def _stuck(pod: Object) -> bool:
+    """In a state that lasts: the first end of a container is over before anybody has looked."""
+    statuses = k8s.get_in(pod, "status.containerStatuses", ())
+    return any(k8s.get_in(status, "state.waiting.reason") in explaining.STUCK for status in statuses)
 
 
 #: The server is rolled out and its Service has a ready pod.
 SERVED = Goal(_server, _not_served)
 #: A pod of the newest version finds no node.
-PENDING = Goal(_server, _fine(_pending, "no new server pod is Pending"))
+PENDING = Goal(_server, _one(_pending, "no new server pod is Pending"))
 #: A container of the newest version can't be pulled, started or kept alive.
-FAILING = Goal(_server, _fine(_failed, "no new server has failed"))
+FAILING = Goal(_server, _one(_stuck, "no new server has failed"))
 
 
 def told(reason: str, words: str, unless: str = "no event says so yet") -> Goal:
@@ -82,28 +81,29 @@ def complete(job: str) -> Goal:
             return [f"{ref} isn't there"]
         if k8s.is_true(item, "Complete"):
             return []
-        failed = k8s.is_true(item, "Failed") or _any_failed(state)
-        return [f"{ref} isn't complete: {'it has failed' if failed else 'it has not ended'}"]
+        return [f"{ref} isn't complete: {'it fails' if _failed(state) else 'it has not ended'}"]
 
     return Goal(lambda book: _job(book, job), missing)
 
 
 def failing(job: str) -> Goal:
-    """A container of a Job has ended with an error."""
+    """A Job has failed, or a container of it."""
 
     def missing(book: Notebook, state: State) -> list[str]:
-        return [] if _any_failed(state) else [f"no pod of Job {book.namespace}/{job} has failed yet"]
+        return [] if _failed(state) else [f"no pod of Job {book.namespace}/{job} has failed yet"]
 
     return Goal(lambda book: _job(book, job), missing)
+
+
+def _failed(state: State) -> bool:
+    statuses = [each for pod in state.all("Pod") for each in k8s.get_in(pod, "status.containerStatuses", ())]
+    ends = [k8s.get_in(each, f"{when}.terminated.exitCode", 0) for each in statuses for when in ("state", "lastState")]
+    return k8s.is_true(state.only("Job"), "Failed") or any(ends)
 
 
 def _job(book: Notebook, job: str) -> list[Selection]:
     pods = Selection("Pod", book.namespace, labels=f"batch.kubernetes.io/job-name={job}")
     return [Selection.of(Ref("Job", job, book.namespace)), pods]
-
-
-def _any_failed(state: State) -> bool:
-    return any(_failed(explaining.trouble(pod)) for pod in state.all("Pod"))
 
 
 def running(labels: str, count: int) -> Goal:
@@ -200,20 +200,34 @@ def _not_accepted(book: Notebook, state: State) -> list[str]:
 ACCEPTED = Goal(_scaled, _not_accepted)
 
 
-def _no_drain(book: Notebook, state: State) -> list[str]:
-    """Budgets that guard a pod and let none go."""
+def _budgets(book: Notebook) -> list[Selection]:
+    return [Selection("PodDisruptionBudget", book.namespace)]
+
+
+def _judged(state: State, *, blocking: bool) -> list[str]:
+    """Budgets that guard a pod and, as computed, let none go, or one."""
     found = []
     for item in state.all("PodDisruptionBudget"):
-        status, name = item.get("status", {}), item["metadata"]["name"]
-        if status.get("observedGeneration", 0) < item["metadata"]["generation"]:
-            found.append(f"PodDisruptionBudget {name} isn't computed yet")
-        elif status.get("expectedPods", 0) and not status.get("disruptionsAllowed", 0):
-            found.append(f"an eviction of a pod that PodDisruptionBudget {name} guards would be refused")
+        status = item.get("status", {})
+        computed = status.get("observedGeneration", 0) >= item["metadata"]["generation"]
+        none = status.get("expectedPods", 0) > 0 and not status.get("disruptionsAllowed", 0)
+        if computed and none == blocking:
+            found.append(item["metadata"]["name"])
     return found
 
 
+def _no_drain(book: Notebook, state: State) -> list[str]:
+    fine = _judged(state, blocking=False)
+    names = [item["metadata"]["name"] for item in state.all("PodDisruptionBudget")]
+    return [
+        f"an eviction of a pod that PodDisruptionBudget {name} guards is refused" for name in names if name not in fine
+    ]
+
+
 #: Every budget lets a pod go: a drain ends.
-DRAINABLE = Goal(lambda book: [Selection("PodDisruptionBudget", book.namespace)], _no_drain)
+DRAINABLE = Goal(_budgets, _no_drain)
+#: A budget lets none go.
+BLOCKED = Goal(_budgets, lambda book, state: [] if _judged(state, blocking=True) else ["evictions are let through"])
 
 
 #: Where kubectl keeps what it applied.
@@ -228,7 +242,7 @@ def _old(book: Notebook, state: State) -> list[str]:
 
 _APPLIED = f"metadata.annotations[{LAST_APPLIED}]"
 #: No budget was applied in a version that the API server doesn't have any more.
-CURRENT_VERSIONS = Goal(DRAINABLE.watch, _old)
+CURRENT_VERSIONS = Goal(_budgets, _old)
 
 
 def opposite(goal: Goal, words: str) -> Goal:

@@ -142,7 +142,25 @@ def _recognized(
             "crash-loop",
             "The process writes to its own root file system, which readOnlyRootFilesystem forbids.",
         )
+    if code == "volume-permission" and (path := _mounted_read_only(pod, status)):
+        code, cause = "read-only-volume", f"The process writes, and {path} is mounted with readOnly: true."
     return Finding(code, _severity(status), workload(pod), cause, evidence, said.fix, keys(pod))
+
+
+def _mounted_read_only(pod: Object, status: Object) -> str:
+    """The mount path of the container's claim, if every claim that it mounts is read-only."""
+    claims = {
+        each["name"]: bool(each["persistentVolumeClaim"].get("readOnly"))
+        for each in pod["spec"].get("volumes") or ()
+        if "persistentVolumeClaim" in each
+    }
+    mounts = container_of(pod, status["name"]).get("volumeMounts") or ()
+    ours = [
+        (str(each["mountPath"]), each.get("readOnly") or claims[each["name"]])
+        for each in mounts
+        if each["name"] in claims
+    ]
+    return ours[0][0] if ours and all(read_only for _, read_only in ours) else ""
 
 
 def _own_root(pod: Object, status: Object, line: str) -> bool:
@@ -162,7 +180,7 @@ def _probed(snap: Snapshot, pod: Object, status: Object) -> Object | None:
         for each in snap.events(pod, "Killing")
         if each.get("message", "").startswith(f"Container {name} failed ") and "probe" in each["message"]
     ]
-    return killed[-1] if killed and status.get("restartCount", 0) + bool(get_in(status, "state.terminated")) else None
+    return killed[-1] if killed else None
 
 
 def _started(log: Log) -> bool:
@@ -172,7 +190,7 @@ def _started(log: Log) -> bool:
 def _killed_by_probe(
     snap: Snapshot, pod: Object, status: Object, probe: Object, log: Log | None, ended: Object
 ) -> Finding:
-    evidence = [event(pod, probe), _state(pod, status, ended)]
+    evidence = [event(pod, probe), *([_state(pod, status, ended)] if ended else [])]
     evidence += [seen("log", pod, f"its last line: {line}") for line in (log.lines[-1:] if log else ())]
     if "failed liveness probe" in probe["message"] and log is not None and _started(log):
         cause = "The server had started, and then didn't answer its liveness probe: overloaded, or its engine hangs."

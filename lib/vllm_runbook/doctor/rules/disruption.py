@@ -9,7 +9,7 @@ from ... import cluster as k8s
 from ...cluster import Object, get_in
 from ...steps.gpu_nodes import has_gpu
 from ..findings import Finding, Severity
-from ..snapshot import Snapshot, over
+from ..snapshot import Snapshot, over, parse_time, seen_at
 from .common import about, called, event, keys, seen, workload
 
 #: Seconds that a new node gets until its kubelet and network are ready.
@@ -116,6 +116,8 @@ def preempted(snap: Snapshot) -> Iterator[Finding]:
         name = found["involvedObject"]["name"]
         winner = by_uid.get(match[1]) if match else None
         victim = {"kind": "Pod", "metadata": {"name": name, "namespace": snap.context.namespace}}
+        if any(_replaces(pod, name, seen_at(found)[0]) for pod in snap.all("Pod")):
+            continue  # it has its place again: what waits now waits for another reason
         base = _workload_by_name(name, waiting)
         evidence = [event(victim, found)]
         if winner is not None:
@@ -125,7 +127,7 @@ def preempted(snap: Snapshot) -> Iterator[Finding]:
             )
         who = called(winner) if winner else "a pod of higher priority"
         cause = f"The scheduler ended pod {name} to make room for {who}."
-        cause += " Its replacement finds no node." if base else " Its workload has its pods again."
+        cause += " Its replacement finds no node." if base else ""
         severity: Severity = "error" if base else "warning"
         fix = (
             snap.context.kubectl("get priorityclasses", None) + "  (give servers a higher one, or the other a lower)",
@@ -135,6 +137,12 @@ def preempted(snap: Snapshot) -> Iterator[Finding]:
         yield Finding(
             "pod-preempted", severity, f"Pod {snap.context.namespace}/{name}", cause, tuple(evidence), fix, marked
         )
+
+
+def _replaces(pod: Object, victim: str, since: str) -> bool:
+    """Whether a pod of the victim's workload was made when that was ended or later, and is ready."""
+    young = parse_time(pod["metadata"]["creationTimestamp"]) >= parse_time(since).replace(microsecond=0)
+    return young and k8s.is_true(pod, "Ready") and bool(_workload_by_name(victim, {workload(pod)}))
 
 
 def _workload_by_name(pod: str, waiting: set[str]) -> str:
