@@ -72,6 +72,9 @@ CODES: dict[str, Code] = {
     "volume-full": Code("the volume has no room for the weights", _WEIGHTS),
     "pvc-pending": Code("a claim gets no volume", _WEIGHTS),
     "pvc-missing": Code("a pod names a claim that isn't there, or whose volume is lost", _WEIGHTS),
+    "volume-zone": Code(
+        "the volume is in another zone (or on another node) than those that the pod may go to", _WEIGHTS
+    ),
     "multi-attach": Code("a disk for one node is wanted on a second one", _WEIGHTS),
     "read-only-volume": Code("something wants to write to a volume that is mounted read-only", _WEIGHTS),
     "volume-permission": Code("the volume's files belong to another user than the pod's", _WEIGHTS),

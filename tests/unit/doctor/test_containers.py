@@ -24,8 +24,8 @@ LINES = [
     (
         "kv-cache-too-small",
         "ValueError: To serve at least one request with the model's max seq len (131072), (16.00 GiB KV cache is "
-        "needed, which is larger than the available KV cache memory (3.50 GiB). Based on the available memory, the estimated "
-        "maximum model length is 28672. Try increasing",
+        "needed, which is larger than the available KV cache memory (3.50 GiB). Based on the available memory, the "
+        "estimated maximum model length is 28672. Try increasing",
     ),
     (
         "kv-cache-too-small",

@@ -56,6 +56,13 @@ def test_a_pod_that_waits_for_its_claim_is_told_with_it() -> None:
     assert codes(claim(age=5), storage_class(), waiting) == []
 
 
+@pytest.mark.parametrize(
+    "words", ["didn't match PersistentVolume's node affinity", "had volume node affinity conflict"]
+)
+def test_a_volume_in_another_zone(words: str) -> None:
+    assert codes(refused(f"0/1 nodes are available: 1 node(s) {words}.")) == ["volume-zone"]
+
+
 def test_a_claim_that_pods_name_in_vain() -> None:
     (found,) = diagnosed(mounting("a"), mounting("b")).findings
     assert found.code == "pvc-missing" and found.count == 2

@@ -26,6 +26,7 @@ _COMING = ("TriggeredScaleUp", "Nominated")
 #: Seconds that a node gets to be provisioned, and a device plugin to come up.
 _NODE_PATIENCE, _PLUGIN_PATIENCE = 900, 60
 _LARGER = re.compile(r"Insufficient (cpu|memory|ephemeral-storage)")
+_ELSEWHERE = re.compile(r"didn't match PersistentVolume's node affinity|volume node affinity conflict|volume zone")
 _VOLUME = re.compile(r"unbound immediate PersistentVolumeClaims|persistentvolumeclaim \"[^\"]+\" not found")
 
 
@@ -107,6 +108,14 @@ def _why(snap: Snapshot, nodes: _Nodes, pod: Object, message: str) -> Finding | 
         found = _gpu_reason(snap, nodes, pod, wanted, message)
         if found is not None:
             return finding(*found) if found[0] else None
+    if _ELSEWHERE.search(message):
+        names = ", ".join(claims_of(pod))
+        cause = f"No node that the pod may go to reaches the volume of {names}: it belongs to a zone, or to one node."
+        fix = (
+            snap.context.kubectl("get pv -o wide", None) + "  (node affinity: where it is)",
+            snap.context.run("03", "storage.class=…", "storage.strategy=shared") + "  (a class for every zone)",
+        )
+        return finding("volume-zone", cause, fix)
     if _LARGER.search(message):
         largest = ", ".join(dict.fromkeys(_LARGER.findall(message)))
         cause = f"No node that the pod may go to has enough free {largest} for it."
