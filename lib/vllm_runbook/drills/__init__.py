@@ -5,6 +5,7 @@
 
 from .catalogue import DRILLS, named
 from .drill import Drill
+from .panel import table, walk
 from .run import CHECK_SECONDS, Outcome, check, hint, reset, running, start
 from .solving import apply, commands
 
@@ -21,4 +22,6 @@ __all__ = [
     "reset",
     "running",
     "start",
+    "table",
+    "walk",
 ]
