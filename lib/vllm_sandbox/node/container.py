@@ -65,6 +65,7 @@ class Container:
         await self._pull()
         crash_loop = BackOff()
         while not self._pod.stopping.is_set():
+            await self._pod.node.kubelet.wait()
             began = asyncio.get_running_loop().time()
             code = await self._run_once()
             if self._pod.stopping.is_set() or not self._restarts_after(code):
@@ -206,6 +207,7 @@ class Container:
             self._event("Warning", "Unhealthy", f"{kind} probe failed: {why}")
 
         async def check() -> tuple[bool, str]:
+            await self._pod.node.kubelet.wait()
             return await target.check(probe.action, probe.timeout_s)
 
         async def changed(ok: bool, why: str) -> bool:
@@ -265,6 +267,11 @@ class Container:
                 await process.exited.wait()
         process.kill()
         await process.exited.wait()
+
+    def kill(self) -> None:
+        """SIGKILL at once, without a word."""
+        if self._process:
+            self._process.kill()
 
     async def _hook(self, action: Object, timeout_s: float) -> tuple[bool, str]:
         assert self._target

@@ -57,6 +57,8 @@ def _logs(find_pod: FindPod):  # type: ignore[no-untyped-def]
         pod = find_pod(names["namespace"], names["pod"])
         if pod is None:
             return web.Response(status=404, text=f'pod "{names["pod"]}" not found')
+        if not pod.node.kubelet.is_set():
+            return web.Response(status=503, text=f"the kubelet of node {pod.node.name} is stopped")
         container = next((c for c in pod.containers if c.name == names["container"]), None)
         if container is None:
             return web.Response(status=404, text=f'container "{names["container"]}" not found in pod "{names["pod"]}"')

@@ -10,23 +10,36 @@ from typing import Any
 
 import aiohttp
 
-from vllm_sandbox.config import GIB, NodeSpec
+from vllm_sandbox.config import NodeSpec
 from vllm_sandbox.kube import STRATEGIC, ApiError, path
+from vllm_sandbox.node.adoption import GPUS
 from vllm_sandbox.node.claims import NodeClaims
-from vllm_sandbox.node.clock import now, now_micro
+from vllm_sandbox.node.clock import now_micro
 from vllm_sandbox.node.devices import DeviceManager, node_gpus
+from vllm_sandbox.node.node_status import (
+    MANAGED,
+    MAX_PODS,
+    Readiness,
+    configured_labels,
+    node_status,
+    own_labels,
+)
 from vllm_sandbox.node.pod import PodWorker
 from vllm_sandbox.node.runtime import Runtime
-from vllm_sandbox.node.status import Status
-from vllm_sandbox.versions import KUBERNETES
 
 log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
-MANAGED = "sandbox.vllm-runbook.dev/managed"
 LEASE_S = 20
-RENEW_S = LEASE_S / 4  # the kubelet's share
-MAX_PODS = 250
+RENEW_S = LEASE_S / 4  # the kubelet\'s share
+BOOT_S = 60.0
+"""From the request for an instance to a ready node, on real hardware; divided by the time scale."""
+BOOTING = "container runtime network not ready: the (simulated) instance is booting"
+
+KUBELET = "sandbox.vllm-runbook.dev/kubelet"
+KUBELET_STOPPED = "stopped"
+"""With the annotation ``KUBELET: KUBELET_STOPPED`` on its Node, the node's kubelet stands still: no lease, no status,
+no pod is started, ended or probed; containers that run go on. It resumes when the annotation is removed."""
 
 
 class SimulatedNode:
@@ -36,21 +49,43 @@ class SimulatedNode:
         index: number of the node, which picks its pods' addresses.
         pod_prefix: first two octets of pod addresses on the loopback, e.g. ``127.244``.
         kubelet_port: where the agent answers the API server's calls for logs.
+        adopted: the Node object, when somebody else created it.
+
+    Attributes:
+        pods: by uid.
+        kubelet: set while the node's kubelet runs.
+        powered: False after :meth:`power_off`.
     """
 
-    def __init__(self, runtime: Runtime, spec: NodeSpec, index: int, pod_prefix: str, kubelet_port: int) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        spec: NodeSpec,
+        index: int,
+        pod_prefix: str,
+        kubelet_port: int,
+        adopted: Object | None = None,
+    ) -> None:
         self.name = spec.name
+        self.index = index
         self.pods: dict[str, PodWorker] = {}
         self.devices = DeviceManager(node_gpus(spec), self._status_changed)
+        self.kubelet = asyncio.Event()
+        self.kubelet.set()
+        self.powered = True
         self._runtime = runtime
         self._spec = spec
         self._kubelet_port = kubelet_port
+        self._adopted = adopted
         self._subnet = f"{pod_prefix}.{index}"
         # first in, first out: an address is reused as late as possible, so that nobody who still
         # holds it reaches another pod
         self._addresses = deque(f"{self._subnet}.{host}" for host in range(2, 2 + MAX_PODS))
         self._changed = asyncio.Event()
+        self._readiness = Readiness()
         self.claims = NodeClaims(runtime.kube, spec.name, runtime.volumes_root, self._status_changed)
+        self._uid = ""  # of the Node object
+        self._life: asyncio.Task[None] | None = None
         self._running: set[asyncio.Task[None]] = set()
 
     # -- addresses -----------------------------------------------------------------------------
@@ -63,22 +98,60 @@ class SimulatedNode:
 
     # -- life ----------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Register, then run pods and keep the lease until cancelled."""
-        await self._register()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep_lease())
-            group.create_task(self._keep_status())
-            follow = self._runtime.kube.follow(path("pods"), self._on_pod, fieldSelector=f"spec.nodeName={self.name}")
-            group.create_task(follow)
+    def power_on(self) -> None:
+        """Register, then run pods and keep the lease until the power or the sandbox goes."""
+        self._life = asyncio.get_running_loop().create_task(self._run())
 
-    async def stop_pods(self) -> None:
-        """End every pod's processes now (the sandbox goes down); statuses stay as they are."""
+    async def power_off(self) -> None:
+        """As if its plug were pulled: every process dies at once, and nothing is written to the API any more."""
+        self.powered = False
+        self.kubelet.clear()
+        for worker in self.pods.values():
+            worker.lose()
+        await self.stop()
+        self.pods.clear()
+
+    async def stop(self) -> None:
+        """End every pod's processes now (the sandbox goes down); the Node object stays as it is."""
+        if self._life:
+            self._life.cancel()
+            await asyncio.gather(self._life, return_exceptions=True)
+        if not self.kubelet.is_set():  # its pods would wait for it before they write how they ended
+            for worker in self.pods.values():
+                worker.lose()
         for task in list(self._running):
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
 
-    def _on_pod(self, kind: str, pod: Object) -> None:
+    def run_kubelet(self, running: bool) -> None:
+        """Stop the kubelet or let it go on; the containers don't notice."""
+        if running == self.kubelet.is_set() or not self.powered:
+            return
+        if running:
+            self._readiness.set(self._readiness.reason)  # meanwhile it was Unknown
+            self.kubelet.set()
+            self._status_changed()
+        else:
+            self.kubelet.clear()
+
+    def say_not_ready(self, reason: str) -> None:
+        """Report the node as not ready from now on, as a kubelet does that is shutting its node down."""
+        self._readiness.set(reason)
+        self._status_changed()
+
+    async def _run(self) -> None:
+        try:
+            await self._register()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._keep_lease())
+                group.create_task(self._keep_status())
+                selector = f"spec.nodeName={self.name}"
+                group.create_task(self._runtime.kube.follow(path("pods"), self._on_pod, fieldSelector=selector))
+        except Exception:
+            log.exception("node %s has ended inside the agent", self.name)
+
+    async def _on_pod(self, kind: str, pod: Object) -> None:
+        await self.kubelet.wait()
         uid = pod["metadata"]["uid"]
         worker = self.pods.get(uid)
         if kind == "DELETED":
@@ -104,37 +177,47 @@ class SimulatedNode:
     # -- the Node object -----------------------------------------------------------------------
 
     async def _register(self) -> None:
+        if self._adopted:
+            await self._boot(self._adopted)
+            return
         kube = self._runtime.kube
+        labels = configured_labels(self._spec)
         body = {
-            "metadata": {"name": self.name, "labels": self._labels()},
+            "metadata": {"name": self.name, "labels": labels},
             "spec": {
-                "podCIDR": f"{self._subnet.replace('127.', '10.', 1)}.0/24",
+                "podCIDR": self._pod_cidr,
                 "providerID": f"sandbox://{self.name}",
                 "taints": [t.model_dump() for t in self._spec.taints],
             },
         }
         try:
-            await kube.create(path("nodes"), {"apiVersion": "v1", "kind": "Node", **body})
+            made = await kube.create(path("nodes"), {"apiVersion": "v1", "kind": "Node", **body})
         except ApiError as error:
             if error.code != 409:
                 raise
-            await kube.patch(path("nodes", name=self.name), {"metadata": {"labels": self._labels()}})
+            made = await kube.patch(path("nodes", name=self.name), {"metadata": {"labels": labels}})
+        self._uid = made["metadata"]["uid"]
         await self._write_status()
 
-    def _labels(self) -> dict[str, str]:
-        spec = self._spec
-        labels = {
-            MANAGED: "true",
-            "kubernetes.io/hostname": spec.name,
-            "kubernetes.io/os": "linux",
-            "kubernetes.io/arch": "amd64",
-            "topology.kubernetes.io/zone": spec.zone,
-            "topology.kubernetes.io/region": "sandbox",
-            "node.kubernetes.io/instance-type": f"sandbox-{spec.gpus}gpu" if spec.gpus else "sandbox-cpu",
-        }
-        if spec.gpus:  # what Node Feature Discovery finds on a node with an NVIDIA card in it
-            labels["feature.node.kubernetes.io/pci-10de.present"] = "true"
-        return labels | spec.labels
+    async def _boot(self, node: Object) -> None:
+        """Take over a Node object, and become ready after the time that an instance takes to boot."""
+        self._uid = node["metadata"]["uid"]
+        known = MANAGED in node["metadata"].get("labels", {})  # an earlier agent's
+        if not known:
+            self._readiness.set(BOOTING)
+        await self._write_status()  # first: until then it has the GPUs that no plugin has advertised
+        if known:
+            return
+        metadata = {"labels": own_labels(self._spec), "annotations": {GPUS: str(self._spec.gpus)}}
+        body = {"metadata": metadata, "spec": {"podCIDR": self._pod_cidr}}
+        await self._runtime.kube.patch(path("nodes", name=self.name), body)
+        await asyncio.sleep(BOOT_S / self._runtime.time_scale)
+        self._readiness.set("")
+        self._status_changed()
+
+    @property
+    def _pod_cidr(self) -> str:
+        return f"{self._subnet.replace('127.', '10.', 1)}.0/24"
 
     def _status_changed(self) -> None:
         self._changed.set()
@@ -142,6 +225,7 @@ class SimulatedNode:
     async def _keep_status(self) -> None:
         while True:
             await self._changed.wait()
+            await self.kubelet.wait()
             self._changed.clear()
             try:
                 await self._write_status()
@@ -151,61 +235,20 @@ class SimulatedNode:
                 self._changed.set()
 
     async def _write_status(self) -> None:
-        await self._runtime.kube.patch(
-            path("nodes", name=self.name, sub="status"), {"status": self._status()}, STRATEGIC
-        )
-
-    def _status(self) -> Status:
-        spec = self._spec
-        own = {
-            "cpu": str(spec.cpu),
-            "memory": f"{spec.memory_gib * GIB // 1024}Ki",
-            "ephemeral-storage": "1Ti",
-            "pods": str(MAX_PODS),
-        }
-        return {
-            "capacity": own | self.devices.capacity,
-            "allocatable": own | self.devices.allocatable,
-            # no Hostname: the API server would prefer it for logs, and no DNS of this machine knows it
-            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
-            "daemonEndpoints": {"kubeletEndpoint": {"Port": self._kubelet_port}},
-            "conditions": self._conditions(),
-            "volumesInUse": self.claims.in_use,
-            "nodeInfo": {
-                "kubeletVersion": KUBERNETES,
-                "kubeProxyVersion": KUBERNETES,
-                "containerRuntimeVersion": "sandbox://processes",
-                "osImage": "vllm-runbook sandbox (simulated node)",
-                "kernelVersion": "",
-                "operatingSystem": "linux",
-                "architecture": "amd64",
-                "machineID": spec.name,
-                "systemUUID": spec.name,
-                "bootID": spec.name,
-            },
-        }
-
-    def _conditions(self) -> list[Status]:
-        ready = ("Ready", "True", "KubeletReady", "kubelet is posting ready status")
-        fine = [
-            ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-            ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-            ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-        ]
-        return [
-            {"type": kind, "status": status, "reason": reason, "message": message, "lastHeartbeatTime": now()}
-            for kind, status, reason, message in [*fine, ready]
-        ]
+        status = node_status(self._spec, self.devices, self.claims.in_use, self._kubelet_port, self._readiness)
+        await self._runtime.kube.patch(path("nodes", name=self.name, sub="status"), {"status": status}, STRATEGIC)
 
     async def _keep_lease(self) -> None:
         kube, namespace = self._runtime.kube, "kube-node-lease"
         url = path("coordination.k8s.io/v1/leases", namespace, self.name)
+        owner = {"apiVersion": "v1", "kind": "Node", "name": self.name, "uid": self._uid}
         while True:
+            await self.kubelet.wait()
             spec = {"holderIdentity": self.name, "leaseDurationSeconds": LEASE_S, "renewTime": now_micro()}
             body = {
                 "apiVersion": "coordination.k8s.io/v1",
                 "kind": "Lease",
-                "metadata": {"name": self.name, "namespace": namespace},
+                "metadata": {"name": self.name, "namespace": namespace, "ownerReferences": [owner]},
                 "spec": spec,
             }
             with contextlib.suppress(ApiError, aiohttp.ClientError, TimeoutError, OSError):

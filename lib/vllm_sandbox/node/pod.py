@@ -38,11 +38,12 @@ REPLACE = {"$patch": "replace"}  # a strategic merge would keep the addresses of
 
 
 class Node(Protocol):
-    """What a pod needs of its node."""
+    """What a pod needs of its node. While ``kubelet`` isn't set, nothing is done or written for the pod."""
 
     name: str
     devices: DeviceManager
     claims: NodeClaims
+    kubelet: asyncio.Event
 
     def take_address(self) -> str: ...
 
@@ -79,6 +80,7 @@ class PodWorker:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._termination: asyncio.Task[None] | None = None
         self._grace_s = float("inf")
+        self._lost = False
 
     @property
     def containers(self) -> list[Container]:
@@ -110,10 +112,12 @@ class PodWorker:
             await self._live()
         finally:
             reporter.cancel()
-            with contextlib.suppress(Exception):
-                await self._finish()
-            for task in list(self._tasks):
-                task.cancel()
+            try:
+                with contextlib.suppress(Exception):
+                    await self._finish()
+            finally:
+                for task in list(self._tasks):
+                    task.cancel()
 
     async def _live(self) -> None:
         if self._lost_with_the_last_agent() or not self._admit():
@@ -219,11 +223,19 @@ class PodWorker:
         self._ended = ("Failed", reason, message)
         self.terminate(self.grace_s)
 
+    def lose(self) -> None:
+        """The node is no more: its processes die at once, and nobody is told."""
+        self._lost = True
+        self.stopping.set()
+        for container in self.containers:
+            container.kill()
+
     def _start_deadline(self) -> None:
         if seconds := self.spec.get("activeDeadlineSeconds"):
 
             async def deadline() -> None:
                 if not await self.pause(seconds):
+                    await self.node.kubelet.wait()
                     self.fail("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
 
             self.spawn(deadline())
@@ -241,6 +253,10 @@ class PodWorker:
         self.node.claims.release(self.uid)
         if self.ip.startswith("127.") and not self.spec.get("hostNetwork"):
             self.node.return_address(self.ip)
+        if self._lost:
+            shutil.rmtree(self.root, ignore_errors=True)
+            return
+        await self.node.kubelet.wait()
         await self._write_status()
         await self._leave_only_the_object()
 
@@ -316,7 +332,8 @@ class PodWorker:
         return self.stopping.is_set()
 
     def event(self, kind: str, reason: str, message: str, container: str = "") -> None:
-        self.runtime.events(self.pod, kind, reason, message, self.node.name, container)
+        if self.node.kubelet.is_set():  # it is the kubelet that records them
+            self.runtime.events(self.pod, kind, reason, message, self.node.name, container)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """A task that ends with the pod."""
@@ -334,6 +351,7 @@ class PodWorker:
     async def _report(self) -> None:
         while True:
             await self._dirty.wait()
+            await self.node.kubelet.wait()
             self._dirty.clear()
             try:
                 await self._write_status()

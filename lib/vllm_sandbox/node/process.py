@@ -42,7 +42,9 @@ class Process:
         self._process = process
         self._output = output
         self.exited = asyncio.Event()
-        self.exit_code: int | None = None
+        self.exit_code = -1
+        # a task of its own: whoever waits may be cancelled, and the end must be noticed all the same
+        self._reaper = asyncio.get_running_loop().create_task(self._reap())
 
     @property
     def pid(self) -> int:
@@ -56,10 +58,12 @@ class Process:
         return cls(process, asyncio.get_running_loop().create_task(log.drain(process.stdout)))
 
     async def wait(self) -> int:
-        """Exit code as a container runtime gives it: 128 + n after signal n.
+        """Exit code as a container runtime gives it: 128 + n after signal n."""
+        await self.exited.wait()
+        return self.exit_code
 
-        What the process leaves running dies with it, as in a container's PID namespace.
-        """
+    async def _reap(self) -> None:
+        """What the process leaves running dies with it, as in a container's PID namespace."""
         code = await self._process.wait()
         self.kill()
         if self._output:
@@ -67,7 +71,6 @@ class Process:
             self._output.cancel()
         self.exit_code = 128 - code if code < 0 else code
         self.exited.set()
-        return self.exit_code
 
     def terminate(self) -> None:
         """SIGTERM to the container's first process."""

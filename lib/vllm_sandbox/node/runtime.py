@@ -28,6 +28,7 @@ class Runtime:
         binary: finds one of the sandbox's binaries.
         services: the Services that a new container in ``namespace`` learns of.
         volumes_root: directory of all persistent volumes.
+        time_scale: durations that take minutes in reality are divided by it.
     """
 
     kube: Kube
@@ -41,3 +42,4 @@ class Runtime:
     binary: Callable[[str], Path]
     services: Callable[[str], Awaitable[list[Object]]]
     volumes_root: Path
+    time_scale: float
