@@ -119,7 +119,8 @@ def test_a_preempted_pod_explains_why_its_replacement_waits() -> None:
     (found,) = diagnosed(gone, waiting, winner, node("gpu-0", 1), holders=[waiting, winner]).findings
     assert found.code == "pod-preempted" and found.severity == "error" and "batch-1" in found.cause
     assert found.consequences == ("gpu-in-use: Deployment llm/vllm",)
-    assert diagnosed(gone, ready_pod(), node("gpu-0")).exit_code == 1  # it is back
+    assert diagnosed(gone, ready_pod(), node("gpu-0")).exit_code == 1  # others serve
+    assert codes(gone, ready_pod("vllm-abc-new", age=8), node("gpu-0")) == []  # it is back
     old = event(victim, "Preempted", "Preempted by pod x on node gpu-0", age=4000)
     assert codes(old, ready_pod(), node("gpu-0")) == []
 

@@ -202,3 +202,19 @@ def test_a_read_only_root_is_not_a_read_only_volume() -> None:
     for path, code in (("/models/x", "read-only-volume"), ("/root/.cache", "crash-loop")):
         found = codes(pod(container=mounts, statuses=[crashing()]), logs={"vllm-abc-1": line.format(path)})
         assert found == [code]
+
+
+def test_a_probe_that_kills_is_told_before_the_container_has_ended() -> None:
+    loading = pod(statuses=[status(running={"startedAt": ago(2)})])
+    killing = event(loading, "Killing", "Container vllm failed startup probe, will be restarted", kind="Normal")
+    assert codes(loading, killing) == ["slow-load-killed"]
+
+
+def test_who_may_not_write_to_a_read_only_mount_is_told_so() -> None:
+    line = "/models/x can't be written (Permission denied: /models/x); check that the volume is mounted read-write"
+    claim = {"name": "weights", "persistentVolumeClaim": {"claimName": "model-weights"}}
+    mount = {"name": "weights", "mountPath": "/models"}
+    for read_only, code in ((True, "read-only-volume"), (False, "volume-permission")):
+        mounts = {"volumeMounts": [mount | {"readOnly": read_only}, {"name": "tmp", "mountPath": "/tmp"}]}
+        writer = pod(statuses=[crashing()], container=mounts, spec={"volumes": [claim]})
+        assert code in codes(writer, logs={"vllm-abc-1": line})
