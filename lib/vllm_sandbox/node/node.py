@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 import aiohttp
@@ -205,7 +206,9 @@ class SimulatedNode:
         known = MANAGED in node["metadata"].get("labels", {})  # an earlier agent's
         if not known:
             self._readiness.set(BOOTING)
-        await self._write_status()  # first: until then it has the GPUs that no plugin has advertised
+        status = node.get("status", {})
+        # first: until then it has the GPUs that no plugin has advertised
+        await self._write_status(forget={*status.get("capacity", {}), *status.get("allocatable", {})})
         if known:
             return
         metadata = {"labels": own_labels(self._spec), "annotations": {GPUS: str(self._spec.gpus)}}
@@ -234,8 +237,11 @@ class SimulatedNode:
                 await asyncio.sleep(1)
                 self._changed.set()
 
-    async def _write_status(self) -> None:
+    async def _write_status(self, forget: Iterable[str] = ()) -> None:
+        """Write the whole status; resources in ``forget`` that aren't the node's are taken out of it."""
         status = node_status(self._spec, self.devices, self.claims.in_use, self._kubelet_port, self._readiness)
+        for resources in ("capacity", "allocatable"):
+            status[resources] = dict.fromkeys(forget) | status[resources]
         await self._runtime.kube.patch(path("nodes", name=self.name, sub="status"), {"status": status}, STRATEGIC)
 
     async def _keep_lease(self) -> None:

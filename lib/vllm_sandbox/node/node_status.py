@@ -14,7 +14,6 @@ Object = dict[str, Any]
 MANAGED = "sandbox.vllm-runbook.dev/managed"
 GPU_FOUND = "feature.node.kubernetes.io/pci-10de.present"
 MAX_PODS = 250
-REPLACE = {"$patch": "replace"}  # a strategic merge would keep resources that the node doesn't have (any more)
 
 
 @dataclass
@@ -82,7 +81,6 @@ def node_status(
 ) -> Object:
     """The status that the kubelet writes: devices are in it only once a plugin advertised them."""
     own = {
-        **REPLACE,
         "cpu": str(spec.cpu),
         "memory": f"{spec.memory_gib * GIB // 1024}Ki",
         "ephemeral-storage": "1Ti",

@@ -36,7 +36,7 @@ def test_a_pod_runs_and_its_logs_are_read(cluster):
     assert cluster.kubectl("logs", "p", "-c", "main") == "out\nerr\n"
     assert "second" in cluster.kubectl("logs", "p", "--all-containers", "--prefix")
     assert cluster.kubectl("logs", "p", "-c", "main", "--tail=1", "--timestamps").endswith("Z err\n")
-    assert "10.24" in cluster.kubectl("get", "pod", "p", "-o", "wide")
+    assert "10.2" in cluster.kubectl("get", "pod", "p", "-o", "wide")
     described = cluster.kubectl("describe", "pod", "p")
     assert "Started" in described
     assert "QoS Class" in described
