@@ -6,6 +6,7 @@ import click
 
 from vllm_runbook.commands import normalise, run_notebooks
 from vllm_runbook.doctor.command import doctor
+from vllm_runbook.drills.commands import drill
 from vllm_sandbox.cli import sandbox
 
 
@@ -19,6 +20,7 @@ main.add_command(sandbox)
 main.add_command(run_notebooks)
 main.add_command(normalise)
 main.add_command(doctor)
+main.add_command(drill)
 
 if __name__ == "__main__":
     main()

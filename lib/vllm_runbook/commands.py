@@ -19,7 +19,12 @@ INTERRUPTED_CODE = 130
 @click.argument("notebooks", nargs=-1)
 @click.option("--from", "first", metavar="NOTEBOOK", help="Begin here: a number or name.")
 @click.option("--to", "last", metavar="NOTEBOOK", help="End here.")
-@click.option("--all", "everything", is_flag=True, help="Those that run on request only, too (teardown, at the end).")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Those that run on request only, too (teardown, at the end); training only by name.",
+)
 @click.option("--platform", help="A file of params/platforms, or a path.")
 @click.option("--model", help="A file of params/models, or a path.")
 @click.option(

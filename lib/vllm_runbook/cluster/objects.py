@@ -36,6 +36,7 @@ API_VERSIONS = {
     "EndpointSlice": "discovery.k8s.io/v1",
     "PriorityClass": "scheduling.k8s.io/v1",
     "PodDisruptionBudget": "policy/v1",
+    "PriorityClass": "scheduling.k8s.io/v1",
     "HorizontalPodAutoscaler": "autoscaling/v2",
     "ScaledObject": "keda.sh/v1alpha1",
     "ScaledJob": "keda.sh/v1alpha1",
@@ -56,6 +57,7 @@ API_VERSIONS = {
 _ORDER = (
     "Namespace",
     "CustomResourceDefinition",
+    "PriorityClass",
     "ServiceAccount",
     "Secret",
     "ConfigMap",

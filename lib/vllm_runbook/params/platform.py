@@ -211,12 +211,24 @@ class Rehearsal(Strict):
     """What may be put on this cluster to rehearse with; on a cluster that serves somebody the answer is no.
 
     ``load``: load generators, which keep GPUs busy; ``outage``: the usual guide's deployment beside ours, driven
-    until it breaks; ``crowd``: nodes and pods played by KWOK, thousands of them.
+    until it breaks; ``crowd``: nodes and pods played by KWOK, thousands of them; ``drills``: one thing at a time
+    broken on purpose, for somebody to find and mend.
+
+    What some drills need, and are left out without: ``stop_kubelet_annotation``, by which a node's kubelet is stopped
+    (value ``stopped``); ``private_registry`` and ``limited_registry``, which have every image and give it to nobody
+    without a login, the second with 429; ``no_access_token``, a token of the hub whose owner was granted no gated
+    model; ``disk_class``, a storage class of disks that one node mounts.
     """
 
     load: bool = False
     outage: bool = False
     crowd: bool = False
+    drills: bool = False
+    stop_kubelet_annotation: str | None = None
+    private_registry: str | None = None
+    limited_registry: str | None = None
+    no_access_token: str | None = None
+    disk_class: Name | None = None
 
 
 class Prices(Strict):

@@ -25,7 +25,8 @@ class Source:
     Attributes:
         name: file name without ending, e.g. ``04_deploy_vllm``.
         parameters: what its parameters cell sets, by name.
-        on_request: runs only when it is named.
+        on_request: runs only when it is named, or everything is asked for.
+        named_only: training: not even then.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Source:
     title: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     on_request: bool = False
+    named_only: bool = False
     code_cells: int = 0
 
 
@@ -58,6 +60,7 @@ def _read(file: Path) -> Source:
         title=heading.lstrip("# "),
         parameters=_assignments(cell.source) if cell else {},
         on_request=bool(book.metadata.get("runbook", {}).get("on_request")),
+        named_only=bool(book.metadata.get("runbook", {}).get("named_only")),
         code_cells=sum(cell.cell_type == "code" for cell in book.cells),
     )
 
@@ -86,7 +89,8 @@ def select(
         return [source for source in found if source.name in wanted]
     begin = found.index(_one(found, first)) if first else 0
     end = found.index(_one(found, last)) if last else len(found) - 1
-    chosen = [source for source in found[begin : end + 1] if everything or not source.on_request]
+    asked = [source for source in found[begin : end + 1] if not source.named_only]
+    chosen = [source for source in asked if everything or not source.on_request]
     if not chosen:
         raise RunbookError(f"Nothing to run from {first or 'the first'} to {last or 'the last'} notebook")
     return chosen

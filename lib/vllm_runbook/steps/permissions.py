@@ -19,6 +19,7 @@ TITLES = {
     "08_spot": "Spot nodes",
     "09_diagnosis": "Diagnosis",
     "10_teardown": "Teardown",
+    "20_onboarding": "Onboarding",
 }
 
 _READ = "get list watch"
@@ -366,6 +367,38 @@ def _removal(namespace: str) -> list[Rule]:
     ]
 
 
+def _drills(platform: Platform) -> list[Rule]:
+    """What drills break, make, watch and put back; only to read where the platform doesn't allow them."""
+    namespace, keda = platform.namespace, platform.autoscaling.namespace
+    found = [
+        *rules("list", "nodes"),
+        *rules("get", "configmaps", namespace=namespace),
+        *rules("get", "deployments", group="apps", namespace=namespace),
+    ]
+    if not platform.rehearsal.drills:
+        return found
+    verbs = "get list watch create patch update delete"
+    return [
+        *found,
+        *rules("get list watch patch update", "nodes"),
+        *rules("list", "pods"),
+        *rules("get create patch delete", "priorityclasses", group="scheduling.k8s.io"),
+        *rules(verbs, "daemonsets", group="apps", namespace=platform.device_plugin.namespace),
+        *rules(verbs, "configmaps secrets pods persistentvolumeclaims", namespace=namespace),
+        *rules(verbs, "deployments", group="apps", namespace=namespace),
+        *rules(verbs, "jobs", group="batch", namespace=namespace),
+        *rules(verbs, "poddisruptionbudgets", group="policy", namespace=namespace),
+        *rules("list watch", "replicasets", group="apps", namespace=namespace),
+        *rules("list watch", "endpointslices", group="discovery.k8s.io", namespace=namespace),
+        *rules("list watch", "events", namespace=namespace),
+        *rules("get", "services/proxy", namespace=namespace),
+        *rules("get list watch update patch", "scaledobjects", group="keda.sh", namespace=namespace),
+        *rules("list watch", "horizontalpodautoscalers", group="autoscaling", namespace=namespace),
+        *rules("get", "customresourcedefinitions", group="apiextensions.k8s.io"),
+        *rules("get list watch update patch", "deployments", group="apps", namespace=keda),
+    ]
+
+
 _TABLE: dict[str, Callable[[Platform], list[Rule]]] = {
     "00_preflight": _preflight,
     "01_device_plugin": _device_plugin,
@@ -378,4 +411,5 @@ _TABLE: dict[str, Callable[[Platform], list[Rule]]] = {
     "08_spot": _spot,
     "09_diagnosis": _diagnosis,
     "10_teardown": _teardown,
+    "20_onboarding": _drills,
 }

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .. import cluster as k8s
+from .. import drills
 from ..cluster import Ref
+from ..errors import RunbookError
 from ..notebook import Notebook
 from ..tables import Table
 from . import crowd, gpu_nodes, provisioning
@@ -85,7 +87,12 @@ def plan(book: Notebook, *, delete_weights: bool = False) -> Scope:
     """What would be removed. Objects that others made, or that were there before, are never in it.
 
     The copy of the weights that the rehearsal of the usual guide made for itself goes without asking.
+
+    Raises:
+        RunbookError: a drill is under way: what it took away would be lost for good.
     """
+    if now := drills.running(book):
+        raise RunbookError(f"The drill {now.drill} is under way", next_step="End it first: runbook drill reset.")
     found = list(k8s.created(book.cluster, KINDS, _namespaces(book)))
     keep = {} if delete_weights else _weights(book, [ref for ref, _ in found])
     keep |= _in_use(book, [ref for ref, _ in found])

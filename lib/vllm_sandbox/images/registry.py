@@ -69,7 +69,11 @@ class Image:
         return f"{self.name}@sha256:{hashlib.sha256(self.name.encode()).hexdigest()}"
 
 
-class UnknownImage(Exception):
+class PullError(Exception):
+    """An image can't be pulled; the sentence is the one that containerd would give."""
+
+
+class UnknownImage(PullError):
     """No registry entry for this image: the sandbox can't pull it."""
 
 
@@ -93,7 +97,7 @@ def find(reference: str) -> Image:
         UnknownImage: with the sentence that a container runtime would give.
     """
     name, tag = split(reference)
-    image = _IMAGES.get(name)
+    image = _IMAGES.get(_familiar(behind(name)))
     if image is None or not re.fullmatch(image.tags, tag):
         full = name if "." in name.split("/")[0] else f"docker.io/{name if '/' in name else 'library/' + name}"
         raise UnknownImage(
@@ -101,6 +105,16 @@ def find(reference: str) -> Image:
             f"{full}:{tag}: not found"
         )
     return image
+
+
+#: Paths of a registry under which every image is there once more, and what one meets there (see ``access``).
+HOST = "registry.sandbox.internal"
+PRIVATE, LIMITED = f"{HOST}/private/", f"{HOST}/limited/"
+
+
+def behind(name: str) -> str:
+    """The name of an image without the part that says through which registry it comes."""
+    return name.removeprefix(PRIVATE).removeprefix(LIMITED)
 
 
 def split(reference: str) -> tuple[str, str]:

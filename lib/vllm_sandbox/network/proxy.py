@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import cast
 
-from vllm_sandbox.network.address import NotRoutable
+from vllm_sandbox.network.address import NoAnswer, NotRoutable
 from vllm_sandbox.network.request import HEAD_LIMIT, BadRequest, Body, Request, parse
 
 log = logging.getLogger(__name__)
@@ -230,8 +230,13 @@ class ClientSide(_Side):
             self.close()
 
     async def _dial(self, target: tuple[str, int]) -> ServerSide:
-        host, port = self._proxy.resolve(*target)
-        named, limit = f"{target[0]}:{target[1]} ({host}:{port})", self._proxy.connect_timeout_s
+        limit = self._proxy.connect_timeout_s
+        try:
+            host, port = self._proxy.resolve(*target)
+        except NoAnswer as error:
+            await asyncio.sleep(limit)
+            raise TimeoutError(f"{error} within {limit:g} s") from None
+        named = f"{target[0]}:{target[1]} ({host}:{port})"
         try:
             async with asyncio.timeout(limit):
                 _, server = await asyncio.get_running_loop().create_connection(ServerSide, host, port)

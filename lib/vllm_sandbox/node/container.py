@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from vllm_sandbox.images.registry import UnknownExecutable, UnknownImage, find
+from vllm_sandbox.images.registry import PullError, UnknownExecutable
 from vllm_sandbox.node.backoff import INITIAL_S, BackOff
 from vllm_sandbox.node.clock import now
 from vllm_sandbox.node.environment import ConfigError
@@ -99,8 +99,8 @@ class Container:
         while not self._pod.stopping.is_set():
             self._event("Normal", "Pulling", f'Pulling image "{image}"')
             try:
-                found = find(image)
-            except UnknownImage as error:
+                found = await self._pod.pull(image)
+            except PullError as error:
                 self._event("Warning", "Failed", f'Failed to pull image "{image}": {error}')
                 self._event("Warning", "Failed", "Error: ErrImagePull")
                 self._waiting("ErrImagePull", str(error))

@@ -31,8 +31,8 @@ from vllm_sandbox.node.runtime import Runtime
 log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
-LEASE_S = 40
-RENEW_S = 10.0
+LEASE_S = 20
+RENEW_S = LEASE_S / 4  # the kubelet's share
 BOOT_S = 60.0
 """From the request for an instance to a ready node, on real hardware; divided by the time scale."""
 BOOTING = "container runtime network not ready: the (simulated) instance is booting"

@@ -124,11 +124,17 @@ def lay_out(args: Namespace, model: Checkpoint, gpu: Gpu) -> Layout:
     length = max_model_len(args, model)
     layers = math.ceil(model.layers / pp)
     weights = weights_per_gpu(args, model)
-    if weights > gpu.memory_bytes:
-        raise _out_of_memory(model, tp, gpu)
+    projections = 2 * model.hidden * model.intermediate * 2 / tp
+    if weights > gpu.memory_bytes:  # while loading, at one layer's gate and up projections
+        raise _out_of_memory(projections, min(projections / 2, 2**27), gpu)
     width = 4 * model.hidden + 3 * model.intermediate / tp
     activations = math.ceil(max(tokens * width * 2, seqs * model.vocab * SAMPLER_BYTES))
     non_torch = int((0.1 if tp * pp == 1 else 0.75) * GIB)
+    free = gpu.memory_bytes - weights - non_torch
+    if activations > free:  # in the profiling run: torch knows nothing of gpu_memory_utilization
+        batch, logits = tokens * 2 * model.intermediate * 2 / tp, seqs * model.vocab * 4
+        tried = max(batch, logits)
+        raise _out_of_memory(tried, min(free, tried / 2), gpu)
     graphs = 0 if args.enforce_eager else layers * GRAPH_BYTES_PER_LAYER
     usable = int(gpu.memory_bytes * args.gpu_memory_utilization)
     available = args.kv_cache_memory_bytes or usable - weights - activations - non_torch - graphs
@@ -154,11 +160,13 @@ def lay_out(args: Namespace, model: Checkpoint, gpu: Gpu) -> Layout:
     return Layout(weights, cached, available, per_token, seqs, tokens, length)
 
 
-def _out_of_memory(model: Checkpoint, tp: int, gpu: Gpu) -> StartError:
-    """The allocation that fails first: one layer's gate and up projections."""
-    tried = 2 * model.hidden * model.intermediate * 2 / tp
-    size = f"{tried / GIB:.2f} GiB" if tried >= GIB else f"{tried / 2**20:.2f} MiB"
+def _out_of_memory(tried: float, free: float, gpu: Gpu) -> StartError:
+    """An allocation of ``tried`` bytes with only ``free`` left, as torch tells it."""
     return StartError(
-        f"torch.OutOfMemoryError: CUDA out of memory. Tried to allocate {size}. GPU 0 has a total capacity of "
-        f"{gpu.memory_bytes / GIB:.2f} GiB of which {min(tried / 2, 2**27) / 2**20:.2f} MiB is free."
+        f"torch.OutOfMemoryError: CUDA out of memory. Tried to allocate {_size(tried)}. GPU 0 has a total capacity of "
+        f"{gpu.memory_bytes / GIB:.2f} GiB of which {_size(free)} is free."
     )
+
+
+def _size(count: float) -> str:
+    return f"{count / GIB:.2f} GiB" if count >= GIB else f"{count / 2**20:.2f} MiB"

@@ -84,6 +84,7 @@ def test_sigterm_while_loading_ends_it(start: Start) -> None:
         (TINY, [], 0, "Failed to infer device type"),
         (TINY, ["--quantization=bitsandbytes"], 1, "Unknown quantization method"),
         ("meta-llama/Llama-3.1-70B-Instruct", [], 1, r"torch.OutOfMemoryError: CUDA out of memory. Tried to allocate"),
+        ("Qwen/Qwen3-8B", ["--max-num-batched-tokens=1M"], 1, r"CUDA out of memory. Tried to allocate 48.00 GiB"),
         ("Qwen/Qwen3-32B", ["--gpu-memory-utilization=0.7"], 1, "No available memory for the cache blocks"),
         ("Qwen/Qwen3-32B", ["--gpu-memory-utilization=0.81"], 1, r"To serve at least one request with the model's max"),
     ],

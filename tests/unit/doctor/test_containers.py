@@ -226,3 +226,11 @@ def test_who_may_not_write_to_a_read_only_mount_is_told_so() -> None:
         mounts = {"volumeMounts": [mount | {"readOnly": read_only}, {"name": "tmp", "mountPath": "/tmp"}]}
         writer = pod(statuses=[crashing()], container=mounts, spec={"volumes": [claim]})
         assert code in codes(writer, logs={"vllm-abc-1": line})
+
+
+def test_a_job_that_runs_again_has_not_recovered_yet() -> None:
+    said = "failed 2 times in a row, last because ReadTimeout: timed out; check that the pod reaches the hub"
+    again = status(ready=True, restarts=1, running={"startedAt": ago(1)}, last=ended(15, message=said))
+    job = {"kind": "Job", "name": "prefetch", "controller": True}
+    assert codes(pod(statuses=[again], owner=job)) == ["hub-timeout"]
+    assert codes(pod(statuses=[again])) == []

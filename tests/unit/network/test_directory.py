@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from vllm_sandbox.config import SandboxConfig
-from vllm_sandbox.network.address import AddressMap, NotRoutable
+from vllm_sandbox.network.address import AddressMap, NoAnswer, NotRoutable
 from vllm_sandbox.network.directory import ClusterDirectory, NameNotFound, NoReadyEndpoints, PortNotInService
 
 API = ("127.0.0.1", 6443)
@@ -136,6 +136,11 @@ def test_pods_by_address_and_by_name(directory):
     assert directory.resolve("localhost", 8000) == ("127.0.0.1", 8000)
     with pytest.raises(NotRoutable, match="outside the sandbox"):
         directory.resolve("8-8-8-8.llm.pod", 53)
+
+
+def test_addresses_for_documentation_never_answer(directory):
+    with pytest.raises(NoAnswer, match="192.0.2.10 gave no answer"):
+        directory.resolve("192.0.2.10", 80)
 
 
 def test_the_api_server_and_outside_names(directory):

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from vllm_sandbox.config import SandboxConfig
-from vllm_sandbox.network.address import AddressMap
+from vllm_sandbox.network.address import AddressMap, NoAnswer
 from vllm_sandbox.network.directory import ClusterDirectory
 
 DEADLINE_S = 20
@@ -308,3 +308,16 @@ async def test_a_service_is_balanced_per_connection_over_what_is_ready(lab, read
 
 SERVICE = """{"metadata": {"name": "web", "namespace": "default"},
 "spec": {"clusterIP": "10.127.0.9", "ports": [{"port": 80, "protocol": "TCP"}]}}"""
+
+
+async def test_who_never_answers_keeps_a_client_waiting_to_the_limit(lab, read_response, monkeypatch):
+    def resolve(host, _port):
+        raise NoAnswer(f"{host} gave no answer")
+
+    monkeypatch.setattr(lab.proxy, "resolve", resolve)
+    reader, writer = await lab.connect()
+    began = asyncio.get_running_loop().time()
+    writer.write(GET)
+    status, body = await read_response(reader)
+    assert (status, body) == (504, b"sandbox proxy: web gave no answer within 1 s\n")
+    assert asyncio.get_running_loop().time() - began >= 0.99

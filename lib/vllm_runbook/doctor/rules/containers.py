@@ -50,7 +50,8 @@ def _container(snap: Snapshot, pod: Object, status: Object) -> Finding | None:
     if pod["metadata"].get("deletionTimestamp") or _long_ago(snap, status, ended):
         return None
     said = recognize([*(log.lines if log else ()), *str(ended.get("message") or "").splitlines()], snap.context)
-    if said is not None and (not said.known.weak or not _recovered(status)):
+    tries_on = owner_of(pod)[0] == "Job"  # its container is ready as soon as it runs: no sign of recovery
+    if said is not None and (tries_on or not said.known.weak or not _recovered(status)):
         return _recognized(snap, pod, status, said, log, ended)
     if probe := _probed(snap, pod, status):
         return _killed_by_probe(snap, pod, status, probe, log, ended)
