@@ -171,7 +171,7 @@ def ready(book: Notebook, found: list[Object]) -> list[str]:
 
 
 def _hpa(book: Notebook) -> list[Selection]:
-    return [Selection.of(Ref("HorizontalPodAutoscaler", autoscaling.HPA, book.namespace))]
+    return [Selection.of(Ref("HorizontalPodAutoscaler", f"keda-hpa-{autoscaling.NAME}", book.namespace))]
 
 
 def _unread(book: Notebook, state: State) -> list[str]:

@@ -15,7 +15,7 @@ from vllm_sandbox.node.logs import ContainerLog
 from vllm_sandbox.node.probes import Probe, Target, observe
 from vllm_sandbox.node.process import Process, execute
 from vllm_sandbox.node.quantity import parse
-from vllm_sandbox.node.status import is_sidecar
+from vllm_sandbox.node.status import is_sidecar, restarts_before
 
 if TYPE_CHECKING:
     from vllm_sandbox.node.pod import PodWorker
@@ -53,7 +53,7 @@ class Container:
             "imageID": "",
             "ready": False,
             "started": False,
-            "restartCount": pod.restarts_before(self.name),
+            "restartCount": restarts_before(pod.pod, self.name),
             "state": {"waiting": {"reason": waiting}},
             "lastState": {},
         }
@@ -298,7 +298,17 @@ class Container:
         else:
             reason = "Completed" if code == 0 else "Error"
         self._oom_killed = False
-        self._record_exit(code, reason, self._pod.termination_message(self, code))
+        self._record_exit(code, reason, self._last_words(code))
+
+    def _last_words(self, code: int) -> str:
+        """What it left in its termination log, or its last lines as a fallback."""
+        file = self._pod.termination_file(self)
+        if file.is_file() and (text := file.read_text(errors="replace")[-4096:]):
+            file.unlink()
+            return text
+        if self.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError" and code and self.log:
+            return self.log.tail_text(lines=80)
+        return ""
 
     def _record_exit(self, code: int, reason: str, message: str) -> None:
         if self.log:

@@ -326,25 +326,9 @@ class PodWorker:
     def new_log(self, container: str, run: int) -> ContainerLog:
         return ContainerLog(self.root / "logs" / container / f"{run}.log")
 
-    def termination_message(self, container: Container, code: int) -> str:
-        """What the container left in its termination log, or its last lines as a fallback."""
-        file = self.termination_file(container)
-        if file.is_file() and (text := file.read_text(errors="replace")[-4096:]):
-            file.unlink()
-            return text
-        if container.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError" and code and container.log:
-            return container.log.tail_text(lines=80)
-        return ""
-
     def termination_file(self, container: Container) -> Path:
         file: Path = self.root / "containers" / container.name / "termination-log"
         return file
-
-    def restarts_before(self, container: str) -> int:
-        """Restarts counted before this agent took over the pod."""
-        status = self.pod.get("status", {})
-        known = [*status.get("containerStatuses", []), *status.get("initContainerStatuses", [])]
-        return next((s["restartCount"] + ("running" in s["state"]) for s in known if s["name"] == container), 0)
 
     async def pause(self, seconds: float) -> bool:
         """Wait; True as soon as the pod is to stop."""

@@ -133,3 +133,10 @@ def whole(
 def addresses(ip: str) -> Status:
     """The part with the pod's address, once it has one."""
     return {"podIP": ip, "podIPs": [_REPLACE, {"ip": ip}]}
+
+
+def restarts_before(pod: Status, container: str) -> int:
+    """Restarts of a container that were counted before this agent took over the pod."""
+    status = pod.get("status", {})
+    known = [*status.get("containerStatuses", []), *status.get("initContainerStatuses", [])]
+    return next((s["restartCount"] + ("running" in s["state"]) for s in known if s["name"] == container), 0)
