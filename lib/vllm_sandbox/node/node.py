@@ -27,6 +27,7 @@ from vllm_sandbox.node.node_status import (
 )
 from vllm_sandbox.node.pod import PodWorker
 from vllm_sandbox.node.runtime import Runtime
+from vllm_sandbox.node.status import is_critical
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +150,7 @@ class SimulatedNode:
         self.shutting_down = True
         self.say_not_ready("node is shutting down")
         for critical, seconds in ((False, ordinary_s), (True, critical_s)):
-            workers = [worker for worker in self.pods.values() if worker.is_critical is critical]
+            workers = [worker for worker in self.pods.values() if is_critical(worker.spec) is critical]
             for worker in workers:
                 worker.shut_down(seconds)
             with contextlib.suppress(TimeoutError):

@@ -233,11 +233,6 @@ class PodWorker:
         self._ended = ("Failed", reason, message)
         self.terminate(self.grace_s)
 
-    @property
-    def is_critical(self) -> bool:
-        """Whether it has system-critical priority, and so ends last when the node shuts down."""
-        return int(self.spec.get("priority") or 0) >= 2_000_000_000
-
     def shut_down(self, grace_s: float) -> None:
         """End it for the shutdown of its node: whatever grace period it has, it gets no more than this."""
         self._ended = ("Failed", "Terminated", SHUTDOWN)

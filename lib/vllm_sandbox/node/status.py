@@ -20,6 +20,11 @@ def is_sidecar(container: Status) -> bool:
     return container.get("restartPolicy") == "Always"
 
 
+def is_critical(spec: Status) -> bool:
+    """Whether a pod has system-critical priority, and so ends last when its node shuts down."""
+    return int(spec.get("priority") or 0) >= 2_000_000_000
+
+
 def exit_code(status: Status) -> int | None:
     """Exit code of a container that has ended, else None."""
     terminated = status.get("state", {}).get("terminated") or (
