@@ -375,12 +375,13 @@ class PodWorker:
         phase, reason, message = pod_status.phase(self.spec, init, main), "", ""
         if self._ended and not any("running" in each["state"] for each in (*init, *main)):  # no end before theirs
             phase, reason, message = self._ended
+        disruption = self._disruption if reason else []  # as the kubelet does it: with the end, not before
         ours = {c["type"] for c in self._conditions}
         others = [c for c in self.pod.get("status", {}).get("conditions", []) if c["type"] not in ours]
         self._conditions = pod_status.conditions(
             self.spec, phase, init, main, [*self._conditions, *others], mounted=self._mounted
         )
-        status = pod_status.whole(self.pod, phase, [*self._conditions, *self._disruption], init, main)
+        status = pod_status.whole(self.pod, phase, [*self._conditions, *disruption], init, main)
         if reason:
             status |= {"reason": reason, "message": message}
         if self.ip and self._mounted:
