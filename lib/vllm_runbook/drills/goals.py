@@ -204,30 +204,32 @@ def _budgets(book: Notebook) -> list[Selection]:
     return [Selection("PodDisruptionBudget", book.namespace)]
 
 
-def _judged(state: State, *, blocking: bool) -> list[str]:
-    """Budgets that guard a pod and, as computed, let none go, or one."""
-    found = []
-    for item in state.all("PodDisruptionBudget"):
-        status = item.get("status", {})
-        computed = status.get("observedGeneration", 0) >= item["metadata"]["generation"]
-        none = status.get("expectedPods", 0) > 0 and not status.get("disruptionsAllowed", 0)
-        if computed and none == blocking:
-            found.append(item["metadata"]["name"])
-    return found
+def _allowed(item: Object) -> int | None:
+    """How many pods a budget lets go; None where it guards none, or isn't computed yet."""
+    status = item.get("status", {})
+    if status.get("observedGeneration", 0) < item["metadata"]["generation"] or not status.get("expectedPods", 0):
+        return None
+    return int(status.get("disruptionsAllowed", 0))
 
 
 def _no_drain(book: Notebook, state: State) -> list[str]:
-    fine = _judged(state, blocking=False)
-    names = [item["metadata"]["name"] for item in state.all("PodDisruptionBudget")]
-    return [
-        f"an eviction of a pod that PodDisruptionBudget {name} guards is refused" for name in names if name not in fine
-    ]
+    shut = [item["metadata"]["name"] for item in state.all("PodDisruptionBudget") if not _allowed(item)]
+    return [f"an eviction of a pod that PodDisruptionBudget {name} guards is refused" for name in shut]
+
+
+def _not_blocked(book: Notebook, state: State) -> list[str]:
+    for item in state.all("PodDisruptionBudget"):
+        status = item.get("status", {})
+        # not only for as long as a pod is on its way out
+        if _allowed(item) == 0 and status.get("desiredHealthy", 0) >= status["expectedPods"]:
+            return []
+    return ["evictions are let through"]
 
 
 #: Every budget lets a pod go: a drain ends.
 DRAINABLE = Goal(_budgets, _no_drain)
-#: A budget lets none go.
-BLOCKED = Goal(_budgets, lambda book, state: [] if _judged(state, blocking=True) else ["evictions are let through"])
+#: A budget lets none go, and never will.
+BLOCKED = Goal(_budgets, _not_blocked)
 
 
 #: Where kubectl keeps what it applied.

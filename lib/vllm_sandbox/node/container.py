@@ -14,6 +14,7 @@ from vllm_sandbox.node.environment import ConfigError
 from vllm_sandbox.node.logs import ContainerLog
 from vllm_sandbox.node.probes import Probe, Target, observe
 from vllm_sandbox.node.process import Process, execute
+from vllm_sandbox.node.pulling import pull
 from vllm_sandbox.node.quantity import parse
 from vllm_sandbox.node.status import is_sidecar, restarts_before
 
@@ -99,7 +100,7 @@ class Container:
         while not self._pod.stopping.is_set():
             self._event("Normal", "Pulling", f'Pulling image "{image}"')
             try:
-                found = await self._pod.pull(image)
+                found = await pull(self._pod.runtime.kube, self._pod.pod, image)
             except PullError as error:
                 self._event("Warning", "Failed", f'Failed to pull image "{image}": {error}')
                 self._event("Warning", "Failed", "Error: ErrImagePull")

@@ -127,13 +127,15 @@ class SimulatedNode:
         await asyncio.gather(*self._running, return_exceptions=True)
 
     def run_kubelet(self, running: bool) -> None:
-        """Stop the kubelet or let it go on; the containers don't notice."""
+        """Stop the kubelet, or let it go on and report its node and pods anew; the containers notice nothing."""
         if running == self.kubelet.is_set() or not self.powered:
             return
         if running:
             self._readiness.set(self._readiness.reason)  # meanwhile it was Unknown
             self.kubelet.set()
             self._status_changed()
+            for worker in self.pods.values():
+                worker.changed()  # the node controller has called it not ready meanwhile
         else:
             self.kubelet.clear()
 

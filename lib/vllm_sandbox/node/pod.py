@@ -12,8 +12,6 @@ from typing import Any, Protocol
 
 import aiohttp
 
-from vllm_sandbox.images import access
-from vllm_sandbox.images.registry import Image
 from vllm_sandbox.kube import STRATEGIC, ApiError, path
 from vllm_sandbox.node import status as pod_status
 from vllm_sandbox.node.claims import NodeClaims
@@ -287,18 +285,6 @@ class PodWorker:
             shutil.rmtree(self.root, ignore_errors=True)
 
     # -- for containers ------------------------------------------------------------------------
-
-    async def pull(self, image: str) -> Image:
-        """The image, with the pod's pull secrets; one that isn't there counts as none, as for a kubelet.
-
-        Raises:
-            PullError: the registry doesn't have it, or doesn't give it.
-        """
-        namespace, configs = self.pod["metadata"]["namespace"], []
-        for ref in self.spec.get("imagePullSecrets", []):
-            with contextlib.suppress(ApiError, aiohttp.ClientError, TimeoutError):
-                configs.append(access.config_of(await self.runtime.kube.get(path("secrets", namespace, ref["name"]))))
-        return access.pull(image, configs)
 
     async def prepare_start(self, container: Container) -> Start:
         """How to start ``container``; raises ConfigError or UnknownExecutable."""

@@ -28,7 +28,8 @@ def nodes(snap: Snapshot) -> Iterator[Finding]:
         if not pods and not has_gpu(node, snap.context.resource):
             continue
         marked = about(node).union(*map(keys, pods))
-        if not k8s.is_true(node, "Ready") and snap.age(node) > _NEW_NODE:
+        reported = k8s.condition(node, "Ready").get("reason") == "NodeStatusUnknown"  # and then no more
+        if not k8s.is_true(node, "Ready") and (reported or snap.age(node) > _NEW_NODE):
             yield _not_ready(snap, node, pods, marked)
             continue
         for kind in _PRESSURES if pods else ():
