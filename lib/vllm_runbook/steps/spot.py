@@ -18,6 +18,8 @@ from .load import Target
 #: Deployment, ScaledObject and the label of the pods.
 NAME = "vllm-inference-spot"
 PODS = f"app.kubernetes.io/name={NAME}"
+#: Where a server on a node that shuts down leaves word of it, for its readiness probe.
+LEAVING = "/tmp/leaving"
 _POD = "spec.template.spec"
 _IDLE_SECONDS = 900
 
@@ -76,8 +78,7 @@ def rules(book: Notebook) -> Table:
 def prestop_seconds(spot: Spot, sizing: Sizing) -> int:
     """The sleep before SIGTERM on a spot node: at most half of what a pod gets, or the drain has nothing left.
 
-    5 s of it the node controller may take until it marks the pods of a node that shuts down as not ready
-    (kube-controller-manager --node-monitor-period); the rest is for endpoints to get about.
+    It is for the endpoint's leaving to get about: a second for the probe, the rest for proxies.
     """
     return min(sizing.shutdown.prestop_seconds, math.ceil(spot.pod_seconds / 2))
 
@@ -127,9 +128,39 @@ def deployment(params: Params, sizing: Sizing, spot: Spot) -> Object:
             f"{_POD}.topologySpreadConstraints": [
                 _spread(key) for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
             ],
-            f"{_POD}.containers[0].lifecycle.preStop.sleep.seconds": prestop_seconds(spot, sizing),
+            **_end(spot, prestop_seconds(spot, sizing)),
         },
     )
+
+
+def _end(spot: Spot, sleep: int) -> dict[str, object]:
+    """How a pod leaves. Where the node shuts down it has to say so itself.
+
+    A pod that is deleted or evicted leaves its Service at once. One that is ended by its node's shutdown isn't deleted:
+    it stays an endpoint until it has ended (kubernetes issue 116965), and new requests go on to arrive. So its preStop
+    hook leaves a mark that fails the readiness probe, and the liveness probe watches /health alone.
+    """
+    server = f"{_POD}.containers[0]"
+    if spot.behaviour == "drain":
+        return {f"{server}.lifecycle.preStop.sleep.seconds": sleep}
+    return {
+        f"{server}.lifecycle": {
+            "postStart": _shell(f"rm -f {LEAVING}"),  # of an earlier run of the container
+            "preStop": _shell(f"touch {LEAVING}; sleep {sleep}"),
+        },
+        f"{server}.readinessProbe": {
+            **_shell(f"test ! -e {LEAVING}"),
+            "periodSeconds": 1,
+            "timeoutSeconds": 2,
+            "failureThreshold": 1,
+        },
+        f"{server}.livenessProbe.periodSeconds": 5,
+        f"{server}.livenessProbe.failureThreshold": 3,
+    }
+
+
+def _shell(script: str) -> Object:
+    return {"exec": {"command": ["sh", "-c", script]}}
 
 
 def _spread(key: str) -> Object:
