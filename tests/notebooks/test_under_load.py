@@ -1,4 +1,4 @@
-"""Notebooks 05 to 07 as a user runs them, with short loads; then what can go wrong while all of it runs."""
+"""Notebooks 05 to 09 as a user runs them, with short loads; then what can go wrong while all of it runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vllm_runbook.steps.load import Load
 
 from .conftest import ROOT, Done, run_notebooks, verdict_of
 
-NAMES = ["05_observability", "06_autoscaling", "07_disruption"]
+NAMES = ["05_observability", "06_autoscaling", "07_disruption", "09_diagnosis"]
 #: Fewer requests than a server of ours admits: however slow the machine is, none is refused.
 QUICK = ["-p", "seconds=20", "-p", "prompt_tokens=512", "-p", "crowd_pods=100"]
 LIGHT = Load("", rate=10, seconds=8, prompt_tokens=64, output_tokens=16)
@@ -29,7 +29,7 @@ LIGHT = Load("", rate=10, seconds=8, prompt_tokens=64, output_tokens=16)
 def done(sandbox: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
     """The whole story, once."""
     runs = tmp_path_factory.mktemp("under-load")
-    done = run_notebooks(runs, "--to", "07", *QUICK)
+    done = run_notebooks(runs, "--to", "09", *QUICK)
     assert done.code == 0, done.out + done.err
     yield done
     assert run_notebooks(runs, "10", "-p", "delete_weights=true").code == 0
@@ -85,7 +85,7 @@ def test_the_lists_are_measured(figures: dict[str, Any]) -> None:
 
 def test_every_figure_is_documented(figures: dict[str, Any]) -> None:
     page = (ROOT / "docs" / "figures.md").read_text()
-    groups = {"outage", "rollout", "drain", "delete", "scale_up", "scale_to_zero", "list", "apply"}
+    groups = {"outage", "rollout", "drain", "delete", "scale_up", "scale_to_zero", "list", "apply", "diagnosis"}
     notebooks = {name.partition("_")[2] for name in ("04_deploy_vllm", "03_storage_weights", "01_device_plugin")}
     for name in figures:
         group = name.partition(".")[0]

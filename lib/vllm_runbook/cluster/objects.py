@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ def changed(item: Object, fields: Mapping[str, Any]) -> Object:
 
 def get_in(item: Any, path: str, default: Any = None) -> Any:
     """The value at a path as in :func:`changed`, or ``default``."""
-    for part in _parts(path):
+    for part in _path(path):
         try:
             item = item[part]
         except (KeyError, IndexError, TypeError):
@@ -139,6 +140,12 @@ def _put(target: Any, path: str, value: Any) -> None:
         target.pop(last, None)
     else:
         target[last] = value
+
+
+@functools.lru_cache(maxsize=4096)
+def _path(path: str) -> tuple[str | int, ...]:
+    """The parts of a path; kept, because the same few are asked of many objects."""
+    return tuple(_parts(path))
 
 
 def _parts(path: str) -> Iterator[str | int]:

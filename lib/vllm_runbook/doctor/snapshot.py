@@ -140,7 +140,7 @@ def seen_at(event: Object) -> tuple[str, int]:
 
 def over(pod: Object) -> bool:
     """Whether a pod has ended for good."""
-    return get_in(pod, "status.phase") in ("Succeeded", "Failed")
+    return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
 
 
 def claims_of(pod: Object) -> list[str]:

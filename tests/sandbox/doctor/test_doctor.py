@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
-import subprocess
-import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,11 @@ import yaml
 
 from conftest import Cluster
 from vllm_runbook import cluster as k8s
-from vllm_runbook import params
+from vllm_runbook import notebook, params
 from vllm_runbook.doctor import Diagnosis, context_of, diagnose, examine
+from vllm_runbook.plots import PodTimeline
+from vllm_runbook.steps import deploy, device_plugin, gpu_nodes, weights
 
-ROOT = Path(__file__).parents[3]
 NAMESPACE = "doctor-well"
 VLLM = "vllm/vllm-openai:v0.32.0"
 SHELL = "busybox:1.36"
@@ -40,21 +40,41 @@ def told(diagnosis: Diagnosis) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def served(sandbox: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+def served(sandbox: Cluster) -> Iterator[list[str]]:
     """A served model in a namespace of its own; everything that the doctor said while it came up."""
     sandbox.kubectl("create", "namespace", NAMESPACE)
-    runs = tmp_path_factory.mktemp("runs")
-    arguments = ["run", "--to", "04", "--model", "tiny", "-p", f"namespace={NAMESPACE}", "--runs-dir", str(runs)]
-    command = [sys.executable, "-m", "runbook_cli.main", *arguments]
     said: list[str] = []
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
-        while running.poll() is None:
-            said += told(look(NAMESPACE))
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                running.wait(timeout=0.5)
-        assert running.returncode == 0, running.stdout.read() if running.stdout else ""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.3):
+            said.extend(told(look(NAMESPACE)))
+
+    with ThreadPoolExecutor() as pool:
+        watching = pool.submit(watch)
+        try:
+            serve()
+        finally:
+            done.set()
+        watching.result()
     yield said
     sandbox.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+
+
+def serve() -> None:
+    """Notebooks 01 to 04, without their prose."""
+    begin = functools.partial(notebook.begin, platform="sandbox", model="tiny", overrides={"namespace": NAMESPACE})
+    book = begin("01_device_plugin")
+    book.apply(device_plugin.plan(book))
+    device_plugin.verify(book, device_plugin.NodesSeen(book))
+    book.apply(gpu_nodes.plan_labels(book))
+    book = begin("03_storage_weights")
+    book.apply(weights.plan_namespace(book))
+    book.apply(weights.plan(book))
+    weights.wait_filled(book, weights.Follower())
+    book = begin("04_deploy_vllm")
+    book.apply(deploy.plan(book))
+    deploy.wait_available(book, PodTimeline())
 
 
 def test_nothing_is_said_while_a_model_comes_up_and_when_it_serves(sandbox: Cluster, served: list[str]) -> None:

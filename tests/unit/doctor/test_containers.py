@@ -89,6 +89,14 @@ def test_an_error_beats_the_retries_before_it() -> None:
     assert codes(pod(statuses=[crashing()]), logs={"vllm-abc-1": log}) == ["hub-auth"]
 
 
+def test_a_complaint_that_the_run_survived_is_not_its_end() -> None:
+    complaint = "OSError: [Errno 30] Read-only file system: '/models/.cache'"
+    oom = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."
+    crashed = pod(statuses=[crashing()])
+    assert codes(crashed, logs={"vllm-abc-1": f"{complaint}\n{oom}"}) == ["cuda-oom"]
+    assert codes(crashed, logs={"vllm-abc-1": "\n".join([complaint, *["INFO"] * 80, "boom"])}) == ["crash-loop"]
+
+
 def test_an_unknown_crash_shows_its_last_lines() -> None:
     (found,) = diagnosed(pod(statuses=[crashing()]), logs={"vllm-abc-1": "a\nb\nSegmentation fault"}).findings
     assert found.code == "crash-loop" and found.evidence[-1].line == "Segmentation fault"

@@ -96,6 +96,8 @@ def test_gpus_that_are_just_freed_are_no_finding() -> None:
     going = pod("old", container={"resources": {"limits": {GPU: "4"}}}, metadata={"deletionTimestamp": ago(-20)})
     waiting = refused(NO_GPU)
     assert codes(waiting, node("gpu-0"), holders=[going, waiting]) == []
+    going["metadata"]["deletionTimestamp"] = ago(300)  # it should have gone long ago
+    assert codes(waiting, node("gpu-0"), holders=[going, waiting]) == ["gpu-in-use"]
 
 
 def test_a_pod_larger_than_any_node_does_not_fit() -> None:
@@ -129,11 +131,11 @@ def test_without_the_right_to_see_other_namespaces_the_schedulers_word_must_do()
     assert codes(refused(NO_GPU), node("gpu-0"), holders=[]) == ["gpu-in-use"]
 
 
-def test_fifty_thousand_waiting_pods_are_one_finding() -> None:
-    pods = [refused(NO_GPU, spec=SELECTOR) for _ in range(50_000)]
+def test_ten_thousand_waiting_pods_are_one_finding() -> None:
+    pods = [refused(NO_GPU, spec=SELECTOR) for _ in range(10_000)]
     for number, each in enumerate(pods):
         each["metadata"]["name"] = each["metadata"]["uid"] = f"vllm-abc-{number}"
     nodes = [node(f"gpu-{number}", labels={}) for number in range(1000)]
     (found,) = diagnosed(*pods, *nodes, holders=pods).findings
-    assert found.code == "gpu-no-label" and found.count == 50_000 and len(found.evidence) <= 8
+    assert found.code == "gpu-no-label" and found.count == 10_000 and len(found.evidence) <= 8
     assert found.object == "Deployment llm/vllm"

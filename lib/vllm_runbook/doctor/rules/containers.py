@@ -9,7 +9,6 @@ from ... import cluster as k8s
 from ...cluster import Object, get_in
 from ..findings import Evidence, Finding, Severity
 from ..snapshot import Log, Snapshot, container_of, over, owner_of, statuses
-from . import images
 from .common import event, keys, seen, workload
 from .starts import Recognized, recognize
 
@@ -52,7 +51,7 @@ def _container(snap: Snapshot, pod: Object, status: Object) -> Finding | None:
         return None
     said = recognize([*(log.lines if log else ()), *str(ended.get("message") or "").splitlines()], snap.context)
     tries_on = owner_of(pod)[0] == "Job"  # its container is ready as soon as it runs: no sign of recovery
-    if said is not None and (tries_on or not said.known.passing or not _recovered(status)):
+    if said is not None and (tries_on or not said.known.weak or not _recovered(status)):
         return _recognized(snap, pod, status, said, log, ended)
     if probe := _probed(snap, pod, status):
         return _killed_by_probe(snap, pod, status, probe, log, ended)
@@ -214,8 +213,6 @@ def _killed_by_probe(
 
 
 def _crashed(snap: Snapshot, pod: Object, status: Object, log: Log | None, ended: Object) -> Finding | None:
-    if images.classify(str(ended.get("message") or "")) and not log:
-        return None
     if _recovered(status) or (
         get_in(status, "state.running") and owner_of(pod)[0] != "Job" and status["restartCount"] < 2
     ):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import datetime
 
 from ... import cluster as k8s
 from ...cluster import Object, get_in
 from ...steps.gpu_nodes import has_gpu
 from ..findings import Finding, Severity
-from ..snapshot import Snapshot, over, parse_time, seen_at
-from .common import about, called, event, keys, seen, workload
+from ..snapshot import Snapshot, over, owner_of, parse_time, seen_at
+from .common import about, called, event, keys, seen
 
 #: Seconds that a new node gets until its kubelet and network are ready.
 _NEW_NODE = 120
@@ -71,9 +72,10 @@ def budgets(snap: Snapshot) -> Iterator[Finding]:
 
 def _blocking(snap: Snapshot, budget: Object, *, failed: bool) -> Finding:
     status, spec = budget["status"], budget["spec"]
-    rule = next(f"{name}: {spec[name]}" for name in ("minAvailable", "maxUnavailable") if name in spec)
-    selector = get_in(budget, "spec.selector.matchLabels") or {}
-    pods = [pod for pod in snap.all("Pod") if not over(pod) and selector.items() <= _labels(pod).items()]
+    rules = [f"{name}: {spec[name]}" for name in ("minAvailable", "maxUnavailable") if name in spec]
+    rule = next(iter(rules), "neither minAvailable nor maxUnavailable")
+    labels = (get_in(budget, "spec.selector.matchLabels") or {}).items()
+    pods = [pod for pod in snap.all("Pod") if labels and not over(pod) and labels <= _labels(pod).items()]
     places = {pod["spec"].get("nodeName") for pod in pods}
     draining = [
         node for node in snap.all("Node") if node["spec"].get("unschedulable") and node["metadata"]["name"] in places
@@ -88,7 +90,7 @@ def _blocking(snap: Snapshot, budget: Object, *, failed: bool) -> Finding:
     if failed:
         evidence.append(seen("object", budget, f"DisruptionAllowed: {condition.get('message', '')}"))
     evidence += [seen("object", node, "is cordoned, and pods of this budget are on it") for node in draining[:3]]
-    cause = f"With {rule} and {status.get('expectedPods', 0)} pods no eviction is ever allowed" + (
+    cause = f"With {rule} and expectedPods {status.get('expectedPods', 0)} no eviction is ever allowed" + (
         f": the drain of {draining[0]['metadata']['name']} can't end." if draining else ": every drain will hang."
     )
     if failed:
@@ -107,50 +109,57 @@ def _labels(pod: Object) -> dict[str, str]:
 
 
 def preempted(snap: Snapshot) -> Iterator[Finding]:
-    """Pods that the scheduler ended for others, lately, by the event on them."""
+    """Pods that the scheduler ended for others, lately, and that have no successor yet; by the event on them."""
+    lately = [each for each in snap.events_by_reason("Preempted") if snap.event_age(each) < _RECENT]
+    if not lately:
+        return
     by_uid = {pod["metadata"]["uid"]: pod for pod in (*snap.holders, *snap.all("Pod"))}
-    waiting = {workload(pod) for pod in snap.all("Pod") if not over(pod) and not pod["spec"].get("nodeName")}
-    for found in snap.events_by_reason("Preempted"):
-        if snap.event_age(found) > _RECENT or get_in(found, "involvedObject.kind") != "Pod":
+    waiting, newest = _waiting_and_ready(snap)
+    for found in lately:
+        if get_in(found, "involvedObject.kind") != "Pod":
             continue
-        match = _PREEMPTED.search(found.get("message", ""))
         name = found["involvedObject"]["name"]
-        winner = by_uid.get(match[1]) if match else None
-        victim = {"kind": "Pod", "metadata": {"name": name, "namespace": snap.context.namespace}}
-        if any(_replaces(pod, name, seen_at(found)[0]) for pod in snap.all("Pod")):
+        ended = parse_time(seen_at(found)[0]).replace(microsecond=0)
+        if any(newest[base] >= ended for base in _bases(name) if base in newest):
             continue  # it has its place again: what waits now waits for another reason
-        base = _workload_by_name(name, waiting)
-        evidence = [event(victim, found)]
-        if winner is not None:
-            priority = winner["spec"].get("priority", 0)
-            evidence.append(
-                seen("object", winner, f"priority {priority}, on {winner['spec'].get('nodeName') or 'no node yet'}")
-            )
-        who = called(winner) if winner else "a pod of higher priority"
-        cause = f"The scheduler ended pod {name} to make room for {who}."
-        cause += " Its replacement finds no node." if base else ""
-        severity: Severity = "error" if base else "warning"
-        fix = (
-            snap.context.kubectl("get priorityclasses", None) + "  (give servers a higher one, or the other a lower)",
-            "add GPU nodes, so that both have room",
-        )
-        marked = frozenset({str(get_in(found, "involvedObject.uid", name)), *([base] if base else ())})
-        yield Finding(
-            "pod-preempted", severity, f"Pod {snap.context.namespace}/{name}", cause, tuple(evidence), fix, marked
-        )
+        base = next((waiting[base] for base in _bases(name) if base in waiting), "")
+        match = _PREEMPTED.search(found.get("message", ""))
+        yield _preempted(snap, found, by_uid.get(match[1]) if match else None, base)
 
 
-def _replaces(pod: Object, victim: str, since: str) -> bool:
-    """Whether a pod of the victim's workload was made when that was ended or later, and is ready."""
-    young = parse_time(pod["metadata"]["creationTimestamp"]) >= parse_time(since).replace(microsecond=0)
-    return young and k8s.is_true(pod, "Ready") and bool(_workload_by_name(victim, {workload(pod)}))
+def _waiting_and_ready(snap: Snapshot) -> tuple[dict[str, str], dict[str, datetime]]:
+    """Of each workload's name: its key, where a pod of it waits for a node; when its newest ready pod was made."""
+    waiting: dict[str, str] = {}
+    newest: dict[str, datetime] = {}
+    for pod in snap.all("Pod"):
+        kind, name = owner_of(pod)
+        if k8s.is_true(pod, "Ready"):
+            made = parse_time(pod["metadata"]["creationTimestamp"])
+            newest[name] = max(made, newest.get(name, made))
+        elif not over(pod) and not pod["spec"].get("nodeName"):
+            waiting[name] = f"{kind}/{name}"
+    return waiting, newest
 
 
-def _workload_by_name(pod: str, waiting: set[str]) -> str:
-    """The key of the waiting workload that a pod, which is gone, belonged to: names begin with their workload's."""
-    for each in waiting:
-        kind, _, rest = each.partition(" ")
-        name = rest.partition("/")[2]
-        if pod == name or re.fullmatch(rf"{re.escape(name)}-[a-z0-9]+(-[a-z0-9]+)?", pod):
-            return f"{kind}/{name}"
-    return ""
+def _bases(pod: str) -> tuple[str, ...]:
+    """What the workload of a pod that is gone may be called: a Deployment adds two parts to its name, others one."""
+    return pod, pod.rpartition("-")[0], pod.rpartition("-")[0].rpartition("-")[0]
+
+
+def _preempted(snap: Snapshot, found: Object, winner: Object | None, waiting: str) -> Finding:
+    name = found["involvedObject"]["name"]
+    victim = {"kind": "Pod", "metadata": {"name": name, "namespace": snap.context.namespace}}
+    evidence = [event(victim, found)]
+    if winner is not None:
+        place = winner["spec"].get("nodeName") or "no node yet"
+        evidence.append(seen("object", winner, f"priority {winner['spec'].get('priority', 0)}, on {place}"))
+    who = called(winner) if winner else "a pod of higher priority"
+    cause = f"The scheduler ended pod {name} to make room for {who}."
+    cause += " Its replacement finds no node." if waiting else ""
+    severity: Severity = "error" if waiting else "warning"
+    fix = (
+        snap.context.kubectl("get priorityclasses", None) + "  (give servers a higher one, or the other a lower)",
+        "add GPU nodes, so that both have room",
+    )
+    marked = frozenset({str(get_in(found, "involvedObject.uid", name)), *([waiting] if waiting else ())})
+    return Finding("pod-preempted", severity, called(victim), cause, tuple(evidence), fix, marked)

@@ -23,8 +23,8 @@ from .common import event, keys, seen, workload
 
 #: Events that say that a node is on its way: cluster autoscaler, Karpenter.
 _COMING = ("TriggeredScaleUp", "Nominated")
-#: Seconds that a node gets to be provisioned, and a device plugin to come up.
-_NODE_PATIENCE, _PLUGIN_PATIENCE = 900, 60
+#: Seconds that a node gets to be provisioned, a device plugin to come up, a pod to be gone after its grace period.
+_NODE_PATIENCE, _PLUGIN_PATIENCE, _ENDING_PATIENCE = 900, 60, 60
 _LARGER = re.compile(r"Insufficient (cpu|memory|ephemeral-storage)")
 _ELSEWHERE = re.compile(r"didn't match PersistentVolume's node affinity|volume node affinity conflict|volume zone")
 _VOLUME = re.compile(r"unbound immediate PersistentVolumeClaims|persistentvolumeclaim \"[^\"]+\" not found")
@@ -66,7 +66,11 @@ class _Nodes:
         self.all = snap.all("Node")
         self.usage: dict[str, NodeGpus] = {each.node: each for each in gpu_usage(self.all, snap.holders, self.resource)}
         #: Nodes whose pods with GPUs are just ending: what they hold is free in a moment.
-        self.ending = {pod["spec"]["nodeName"] for pod in snap.holders if pod["metadata"].get("deletionTimestamp")}
+        self.ending = {
+            pod["spec"]["nodeName"]
+            for pod in snap.holders
+            if (end := pod["metadata"].get("deletionTimestamp")) and snap.since(end) < _ENDING_PATIENCE
+        }
 
     def free(self, node: Object) -> int:
         found = self.usage.get(node["metadata"]["name"])
@@ -186,7 +190,7 @@ def _after_selection(
         key = taints[0].partition("=")[0].partition(":")[0]
         toleration = f"'gpu.tolerations=[{{key: {key}, operator: Exists}}]'"
         name = matching[0]["metadata"]["name"]
-        untaint = context.kubectl(f"taint node {name} {taints[0].partition('=')[0].partition(':')[0]}-", None)
+        untaint = context.kubectl(f"taint node {name} {key}-", None)
         return "gpu-taint", cause, (context.run("04", toleration), untaint), matching
     usable = [node for node in tolerated if placement.takes_pods(node)]
     if not usable:

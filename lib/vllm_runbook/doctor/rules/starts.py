@@ -7,7 +7,7 @@ runbook's prefetch.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..context import Context
@@ -19,18 +19,19 @@ class Known:
 
     Attributes:
         pattern: found in the line; its named groups fill ``cause`` and ``fix``.
-        passing: a run that tells it may go on and succeed (a retry): an error that does not pass comes before it.
+        weak: runs tell it that go on (a retry, a cache that can't be written), so that any other error beats it, and it
+            counts only near the end.
     """
 
     code: str
     pattern: re.Pattern[str]
     cause: str
     fix: tuple[str, ...]
-    passing: bool = False
+    weak: bool = False
 
 
-def _known(code: str, pattern: str, cause: str, *fix: str, passing: bool = False) -> Known:
-    return Known(code, re.compile(pattern, re.I), cause, fix, passing)
+def _known(code: str, pattern: str, cause: str, *fix: str, weak: bool = False) -> Known:
+    return Known(code, re.compile(pattern, re.I), cause, fix, weak)
 
 
 _FITS = "{run:00}  (what would fit, sized)"
@@ -39,6 +40,8 @@ _READ_ONLY = (
     "{run:03}  (the Job writes to its claim read-write; servers mount it read-only)",
     "-p storage.access_modes.fill=ReadWriteMany  (ReadOnlyMany can never be filled)",
 )
+#: Lines at the end of a log among which a weak error counts: as long as a traceback.
+_NEAR = 60
 #: The first that matches a line, from the first line on, is the root: what follows it in a log are its consequences.
 KNOWN: tuple[Known, ...] = (
     _known(
@@ -134,7 +137,7 @@ KNOWN: tuple[Known, ...] = (
         "The hub answers 429 Too Many Requests: too many files asked for by this address.",
         "{run:03}  (prefetches once, and servers read the volume: no server asks the hub)",
         _TOKEN,
-        passing=True,
+        weak=True,
     ),
     _known(
         "hub-timeout",
@@ -146,13 +149,14 @@ KNOWN: tuple[Known, ...] = (
         "{kubectl:run hub-test --rm -it --restart=Never --image=curlimages/curl:8.15.0 -- curl -sSI {hub}}",
         "{run:03} -p hub.endpoint=https://YOUR-MIRROR",
         "servers: serve from the volume with HF_HUB_OFFLINE=1: {run:04}",
-        passing=True,
+        weak=True,
     ),
     _known(
         "read-only-volume",
         r"Read-only file system",
         "The process writes to a volume that is mounted (or exported) read-only.",
         *_READ_ONLY,
+        weak=True,
     ),
     _known(
         "volume-full",
@@ -166,6 +170,7 @@ KNOWN: tuple[Known, ...] = (
         r"can't be written \(Permission denied|Permission denied: '(?P<what>/[^']+)'",
         "The files of the volume belong to another user than the pod's.",
         "set securityContext.fsGroup of the pod to the volume's group: {run:03}",
+        weak=True,
     ),
     _known(
         "weights-missing",
@@ -188,18 +193,18 @@ class Recognized:
     fix: tuple[str, ...]
 
 
-def recognize(lines: Iterable[str], context: Context) -> Recognized | None:
-    """The first known error of a log; one that may pass only where no other is told."""
-    passing: Recognized | None = None
-    for line in lines:
+def recognize(lines: Sequence[str], context: Context) -> Recognized | None:
+    """The first known error of a log; without any, the newest weak one near its end."""
+    weak: Recognized | None = None
+    for number, line in enumerate(lines):
         for known in KNOWN:
             if match := known.pattern.search(line):
-                found = _filled(known, line, match, context)
-                if not known.passing:
-                    return found
-                passing = found  # the newest of them
+                if not known.weak:
+                    return _filled(known, line, match, context)
+                if number >= len(lines) - _NEAR:
+                    weak = _filled(known, line, match, context)
                 break
-    return passing
+    return weak
 
 
 def _filled(known: Known, line: str, match: re.Match[str], context: Context) -> Recognized:
