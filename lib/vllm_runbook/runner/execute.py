@@ -13,9 +13,8 @@ from typing import Any
 
 import nbformat
 import papermill
-from jupyter_client.manager import AsyncKernelManager
 from papermill.exceptions import PapermillExecutionError
-from traitlets import Unicode
+from traitlets.config import Config
 
 from ..verdict import RESULT_FILE
 from .secrets import scrub, scrub_file
@@ -25,12 +24,8 @@ from .state import FAILED, INTERRUPTED, PASSED, Step
 _KERNEL = "python3"
 
 
-class IpcKernelManager(AsyncKernelManager):
-    """A kernel on Unix sockets: nothing of it listens on a port."""
-
-    transport = Unicode("ipc")
-
-
+#: Bytes of a Unix socket's path on Linux, less what jupyter_client adds (``-5``).
+_LONGEST_PATH = 107 - 4
 _QUOTED_LINES = 8
 
 
@@ -53,7 +48,7 @@ def execute(source: Source, step: Step, output: Path, parameters: Mapping[str, A
                     str(output),
                     parameters=dict(parameters),
                     kernel_name=_KERNEL,
-                    kernel_manager_class=IpcKernelManager,
+                    config=_connection(scratch),
                     cwd=str(source.file.parent),
                     progress_bar={"desc": source.name, "leave": False, "disable": None},
                     execution_timeout=timeout,
@@ -80,6 +75,17 @@ def execute(source: Source, step: Step, output: Path, parameters: Mapping[str, A
                 step.result = json.loads(scrub(result.read_text(encoding="utf-8")))
             if output.is_file():
                 _tidy(output)
+
+
+def _connection(directory: str) -> Config:
+    """A kernel on Unix sockets in a directory of its own: nothing of it listens on a port.
+
+    Where their paths would be too long it keeps to jupyter_client's way: ports of this machine, guarded by a key.
+    """
+    path = str(Path(directory) / "kernel")
+    if len(os.fsencode(path)) > _LONGEST_PATH:
+        return Config()
+    return Config({"KernelManager": {"transport": "ipc", "ip": path}})
 
 
 def _tidy(output: Path) -> None:

@@ -20,6 +20,8 @@ NAME = "vllm-inference-spot"
 PODS = f"app.kubernetes.io/name={NAME}"
 #: Where a server on a node that shuts down leaves word of it, for its readiness probe.
 LEAVING = "/tmp/leaving"
+#: PriorityClass of every server (manifests/vllm/priorityclass.yaml).
+PRIORITY = "vllm-serving"
 _POD = "spec.template.spec"
 _IDLE_SECONDS = 900
 
@@ -241,7 +243,14 @@ def target(book: Notebook) -> Target:
 
 
 def on_spot(book: Notebook) -> dict[str, object]:
-    """Fields that send the usual guide's Deployment to spot nodes, too; its own tolerations don't get it there."""
+    """Fields that send the usual guide's Deployment to spot nodes, too; its own tolerations don't get it there.
+
+    It has our priority, so that neither design preempts the other one's pods.
+    """
     spot = settings(book)
     tolerations = [*book.params.platform.gpu.tolerations, *spot.taints]
-    return {f"{_POD}.nodeSelector": dict(spot.labels), f"{_POD}.tolerations": [each.manifest() for each in tolerations]}
+    return {
+        f"{_POD}.nodeSelector": dict(spot.labels),
+        f"{_POD}.tolerations": [each.manifest() for each in tolerations],
+        f"{_POD}.priorityClassName": PRIORITY,
+    }
