@@ -20,7 +20,6 @@ from vllm_runbook.steps import deploy, device_plugin, teardown
 
 from .conftest import MODEL
 
-
 #: The autoscaler's own drills, and those before them: the doctor gives a new autoscaler a minute.
 WITH_AUTOSCALER = list(drills.DRILLS)[12:]
 
