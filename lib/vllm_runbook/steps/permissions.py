@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ..cluster import Rule, rules
 from ..params import Platform
+from .rights import RBAC, READ, WRITE, provisioning, removal, remove_karpenter
 
 TITLES = {
     "00_preflight": "Preflight",
@@ -21,10 +22,6 @@ TITLES = {
     "10_teardown": "Teardown",
     "20_onboarding": "Onboarding",
 }
-
-_READ = "get list watch"
-_WRITE = "get list watch create patch"
-_RBAC = "rbac.authorization.k8s.io"
 
 
 def permissions(step: str, platform: Platform) -> list[Rule]:
@@ -46,7 +43,7 @@ def _device_plugin(platform: Platform) -> list[Rule]:
         *rules("list watch", "nodes"),
         *rules("list", "pods"),
         *rules("list", "daemonsets", group="apps"),
-        *rules(_WRITE, "daemonsets", group="apps", namespace=namespace),
+        *rules(WRITE, "daemonsets", group="apps", namespace=namespace),
         *rules("list watch", "pods", namespace=namespace),
         *rules("get", "pods/log", namespace=namespace),
         *rules("list", "events", namespace=namespace),
@@ -63,16 +60,16 @@ def _weights(platform: Platform) -> list[Rule]:
         *rules("get create patch", "namespaces"),
         *rules("get", "storageclasses", group="storage.k8s.io"),
         *rules("get create patch", "secrets", namespace=namespace),
-        *rules(_WRITE, "persistentvolumeclaims", namespace=namespace),
-        *rules(_READ, "pods", namespace=namespace),
+        *rules(WRITE, "persistentvolumeclaims", namespace=namespace),
+        *rules(READ, "pods", namespace=namespace),
         *rules("get", "pods/log", namespace=namespace),
         *rules("list", "events", namespace=namespace),
     ]
     if platform.storage.strategy == "per_node":
-        return found + rules(_WRITE, "daemonsets", group="apps", namespace=namespace)
-    found += rules(f"{_WRITE} delete", "jobs", group="batch", namespace=namespace)
+        return found + rules(WRITE, "daemonsets", group="apps", namespace=namespace)
+    found += rules(f"{WRITE} delete", "jobs", group="batch", namespace=namespace)
     if platform.storage.copy_by == "snapshot":
-        found += rules(_WRITE, "volumesnapshots", group="snapshot.storage.k8s.io", namespace=namespace)
+        found += rules(WRITE, "volumesnapshots", group="snapshot.storage.k8s.io", namespace=namespace)
     return found
 
 
@@ -82,11 +79,11 @@ def _deploy(platform: Platform) -> list[Rule]:
         *rules("list", "nodes"),
         *rules("list", "pods"),
         *rules("get create patch", "serviceaccounts", namespace=namespace),
-        *rules(_WRITE, "services", namespace=namespace),
+        *rules(WRITE, "services", namespace=namespace),
         *rules("get create patch", "priorityclasses", group="scheduling.k8s.io"),
         *rules("get create", "services/proxy", namespace=namespace),
         *rules("list watch", "endpointslices", group="discovery.k8s.io", namespace=namespace),
-        *rules(_WRITE, "deployments", group="apps", namespace=namespace),
+        *rules(WRITE, "deployments", group="apps", namespace=namespace),
         *rules("list watch", "replicasets", group="apps", namespace=namespace),
         *rules("get", "persistentvolumeclaims", namespace=namespace),
         *rules("list watch", "pods", namespace=namespace),
@@ -119,14 +116,14 @@ def _prometheus(platform: Platform) -> list[Rule]:
     found = [
         *rules("get create patch", "namespaces"),
         *rules("get create patch", "serviceaccounts configmaps services", namespace=namespace),
-        *rules(_WRITE, "deployments", group="apps", namespace=namespace),
+        *rules(WRITE, "deployments", group="apps", namespace=namespace),
         *rules("list watch", "pods", namespace=namespace),
         *rules("get", "pods/log", namespace=namespace),
         *rules("list", "events", namespace=namespace),
     ]
     for space in spaces:
-        found += rules("get create patch", "roles rolebindings", group=_RBAC, namespace=space)
-        found += rules(_READ, "pods", namespace=space)
+        found += rules("get create patch", "roles rolebindings", group=RBAC, namespace=space)
+        found += rules(READ, "pods", namespace=space)
     return found
 
 
@@ -134,7 +131,7 @@ def _load(platform: Platform) -> list[Rule]:
     """The load generator's Job, its log, and the figures that are kept."""
     namespace = platform.namespace
     return [
-        *rules(f"{_WRITE} delete", "jobs", group="batch", namespace=namespace),
+        *rules(f"{WRITE} delete", "jobs", group="batch", namespace=namespace),
         *rules("list watch", "pods", namespace=namespace),
         *rules("get", "pods/log", namespace=namespace),
         *rules("list", "events", namespace=namespace),
@@ -169,12 +166,12 @@ def _keda(platform: Platform) -> list[Rule]:
         *rules("get create patch", "namespaces"),
         *rules("create patch", "customresourcedefinitions", group="apiextensions.k8s.io"),
         *rules("create patch", "apiservices", group="apiregistration.k8s.io"),
-        *rules("get create patch escalate bind", "clusterroles", group=_RBAC),
-        *rules("get create patch", "clusterrolebindings", group=_RBAC),
-        *rules("get create patch escalate bind", "roles", group=_RBAC, namespace=namespace),
-        *rules("get create patch", "rolebindings", group=_RBAC, namespace=namespace),
-        *rules("get create patch", "rolebindings", group=_RBAC, namespace="kube-system"),
-        *rules("bind", "roles", group=_RBAC, namespace="kube-system"),
+        *rules("get create patch escalate bind", "clusterroles", group=RBAC),
+        *rules("get create patch", "clusterrolebindings", group=RBAC),
+        *rules("get create patch escalate bind", "roles", group=RBAC, namespace=namespace),
+        *rules("get create patch", "rolebindings", group=RBAC, namespace=namespace),
+        *rules("get create patch", "rolebindings", group=RBAC, namespace="kube-system"),
+        *rules("bind", "roles", group=RBAC, namespace="kube-system"),
         *rules("get create patch", "serviceaccounts services", namespace=namespace),
         *rules("get create patch", "deployments", group="apps", namespace=namespace),
         *rules("get", "pods/log", namespace=namespace),
@@ -186,8 +183,8 @@ def _disruption(platform: Platform) -> list[Rule]:
     namespace = platform.namespace
     found = [
         *_load(platform),
-        *rules(_WRITE, "poddisruptionbudgets", group="policy", namespace=namespace),
-        *rules(_WRITE, "deployments", group="apps", namespace=namespace),
+        *rules(WRITE, "poddisruptionbudgets", group="policy", namespace=namespace),
+        *rules(WRITE, "deployments", group="apps", namespace=namespace),
         *rules("list watch", "replicasets", group="apps", namespace=namespace),
         *rules("create", "pods/eviction", namespace=namespace),
         *rules("get delete", "pods", namespace=namespace),
@@ -212,52 +209,7 @@ def _spot(platform: Platform) -> list[Rule]:
         *rules("get", "services/proxy", namespace=platform.namespace),
         *rules("watch delete", "nodes"),
         *rules("delete", "pods", namespace=platform.naive_namespace),
-        *_provisioning(platform),
-    ]
-
-
-def _provisioning(platform: Platform) -> list[Rule]:
-    """Karpenter and its pools."""
-    settings = platform.provisioning
-    if settings.install == "none":
-        return []
-    found = [
-        *rules("get list watch", "nodepools nodeclaims", group="karpenter.sh"),
-        *rules("get", "customresourcedefinitions", group="apiextensions.k8s.io"),
-    ]
-    return found if settings.install == "existing" else found + _karpenter(platform)
-
-
-def _karpenter(platform: Platform) -> list[Rule]:
-    """To install Karpenter; giving it its roles is an administrator's work, as with KEDA."""
-    namespace = platform.provisioning.namespace
-    return [
-        *rules("get create patch", "namespaces"),
-        *rules("create patch", "customresourcedefinitions", group="apiextensions.k8s.io"),
-        *rules("create patch", "nodepools", group="karpenter.sh"),
-        *rules("get create patch", "kwoknodeclasses", group="karpenter.kwok.sh"),
-        *rules("get create patch escalate bind", "clusterroles", group=_RBAC),
-        *rules("get create patch", "clusterrolebindings", group=_RBAC),
-        *rules("get create patch escalate bind", "roles", group=_RBAC, namespace="kube-node-lease"),
-        *rules("get create patch", "rolebindings", group=_RBAC, namespace="kube-node-lease"),
-        *rules("get create patch", "serviceaccounts configmaps", namespace=namespace),
-        *rules(_WRITE, "deployments", group="apps", namespace=namespace),
-        *rules("list watch", "pods", namespace=namespace),
-        *rules("get", "pods/log", namespace=namespace),
-        *rules("list", "events", namespace=namespace),
-    ]
-
-
-def _remove_karpenter(platform: Platform) -> list[Rule]:
-    if platform.provisioning.install != "manifest":
-        return []
-    verbs = "get list watch delete"
-    return [
-        *rules(verbs, "nodepools", group="karpenter.sh"),
-        *rules("list watch", "nodeclaims", group="karpenter.sh"),
-        *rules(verbs, "kwoknodeclasses", group="karpenter.kwok.sh"),
-        *rules(verbs, "roles rolebindings", group=_RBAC, namespace="kube-node-lease"),
-        *_removal(platform.provisioning.namespace),
+        *provisioning(platform),
     ]
 
 
@@ -269,7 +221,7 @@ def _naive(platform: Platform) -> list[Rule]:
         *_weights(there),
         *_deploy(there),
         *rules("list watch delete", "namespaces"),
-        *_removal(namespace),
+        *removal(namespace),
         *rules("create patch", "poddisruptionbudgets", group="policy", namespace=namespace),
         *rules("create patch", "scaledobjects", group="keda.sh", namespace=namespace),
         *rules("create", "pods/eviction", namespace=namespace),
@@ -286,7 +238,7 @@ def _crowd(platform: Platform) -> list[Rule]:
     return [
         *_remove_crowd(platform),
         *rules("create patch", "namespaces nodes"),
-        *rules("create patch", "clusterroles clusterrolebindings", group=_RBAC),
+        *rules("create patch", "clusterroles clusterrolebindings", group=RBAC),
         *rules("create patch", "serviceaccounts pods configmaps", namespace=namespace),
         *rules("create patch", "deployments", group="apps", namespace=namespace),
         *rules("get", "pods/log", namespace=namespace),
@@ -310,7 +262,7 @@ def _remove_crowd(platform: Platform) -> list[Rule]:
         *rules(f"{verbs} deletecollection", "pods configmaps", namespace=namespace),
         *rules(verbs, "serviceaccounts", namespace=namespace),
         *rules(verbs, "deployments", group="apps", namespace=namespace),
-        *rules(verbs, "clusterroles clusterrolebindings", group=_RBAC),
+        *rules(verbs, "clusterroles clusterrolebindings", group=RBAC),
     ]
 
 
@@ -340,31 +292,17 @@ def _teardown(platform: Platform) -> list[Rule]:
         *rules("list", "pods"),
         *rules(verbs, "namespaces"),
         *rules(verbs, "daemonsets", group="apps", namespace=platform.device_plugin.namespace),
-        *rules(verbs, "rolebindings", group=_RBAC, namespace="kube-system"),
+        *rules(verbs, "rolebindings", group=RBAC, namespace="kube-system"),
         *rules(verbs, "priorityclasses", group="scheduling.k8s.io"),
-        *rules(verbs, "clusterroles clusterrolebindings", group=_RBAC),
+        *rules(verbs, "clusterroles clusterrolebindings", group=RBAC),
         *rules(verbs, "customresourcedefinitions", group="apiextensions.k8s.io"),
         *rules(verbs, "apiservices", group="apiregistration.k8s.io"),
         *_remove_crowd(platform),
-        *_remove_karpenter(platform),
+        *remove_karpenter(platform),
     ]
     for space in dict.fromkeys(spaces):
-        found += _removal(space)
+        found += removal(space)
     return found
-
-
-def _removal(namespace: str) -> list[Rule]:
-    """To find and delete what we made in a namespace."""
-    verbs = "get list watch delete"
-    return [
-        *rules(verbs, "services serviceaccounts secrets configmaps persistentvolumeclaims", namespace=namespace),
-        *rules(verbs, "deployments daemonsets", group="apps", namespace=namespace),
-        *rules(verbs, "jobs", group="batch", namespace=namespace),
-        *rules(verbs, "poddisruptionbudgets", group="policy", namespace=namespace),
-        *rules(verbs, "roles rolebindings", group=_RBAC, namespace=namespace),
-        *rules(verbs, "scaledobjects", group="keda.sh", namespace=namespace),
-        *rules("list", "statefulsets", group="apps", namespace=namespace),
-    ]
 
 
 def _drills(platform: Platform) -> list[Rule]:

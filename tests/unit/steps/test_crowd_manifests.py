@@ -22,9 +22,9 @@ def test_kwok_is_the_version_that_the_sandbox_has() -> None:
 
 def test_kwok_touches_only_nodes_of_the_crowd() -> None:
     args = deployment()["spec"]["template"]["spec"]["containers"][0]["args"]
-    (selector,) = [arg.partition("=")[2] for arg in args if arg.startswith("--manage-nodes-with-annotation-selector=")]
+    (selector,) = [arg.partition("=")[2] for arg in args if arg.startswith("--manage-nodes-with-label-selector=")]
     key, _, value = selector.partition("=")
-    assert NODE["metadata"]["annotations"][key] == value
+    assert NODE["metadata"]["labels"][key] == value
     assert "--manage-all-nodes=false" in args
 
 
