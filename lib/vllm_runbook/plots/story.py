@@ -85,6 +85,7 @@ def story_figure(stories: Sequence[Story], title: str) -> go.Figure:
     last = f"y{len(panels)}"
     if lives:
         layout[f"yaxis{len(panels)}"] |= {"type": "category", "autorange": "reversed"}
+        layout["margin"] = {"l": 60, "r": 20, "t": 130, "b": 60}  # the legend has two lines then
     layout["xaxis"] = {"title": {"text": "time since the load began (s)"}, "range": [-1, end], "anchor": last}
     layout["shapes"], layout["annotations"] = _marks(stories, end)
     return theme.figure(title, "", "", _words(stories, title), traces, **layout)
@@ -133,7 +134,7 @@ def _node_traces(lives: Sequence[tuple[str, str, float, float]], axis: str) -> l
         y: list[str | None] = []
         for node, _, start, end in (life for life in lives if life[1] == phase):
             x += [start, end, None]
-            y += [node, node, None]
+            y += [_short(node), _short(node), None]
         if x:
             line = {"color": colour, "width": 12}
             hover = "%{y}: " + phase.lower() + "<extra></extra>"
@@ -143,6 +144,11 @@ def _node_traces(lives: Sequence[tuple[str, str, float, float]], axis: str) -> l
                 )
             )
     return found
+
+
+def _short(name: str) -> str:
+    """A provider's node names are long; beginning and end tell them apart."""
+    return name if len(name) <= 24 else f"{name[:15]}…{name[-6:]}"
 
 
 def _steps(changes: Sequence[tuple[float, int]], end: float) -> list[tuple[float, int]]:
@@ -157,6 +163,7 @@ def _steps(changes: Sequence[tuple[float, int]], end: float) -> list[tuple[float
 def _marks(stories: Sequence[Story], end: float) -> tuple[list[Any], list[Any]]:
     """A line through all panels for each thing that happened, with its words on top."""
     shapes, words = [], []
+    placed: list[tuple[float, str]] = []
     for story, (colour, _) in zip(stories, _STYLES, strict=False):
         seen: set[str] = set()
         for at, text in story.marks:
@@ -164,8 +171,10 @@ def _marks(stories: Sequence[Story], end: float) -> tuple[list[Any], list[Any]]:
                 continue
             place = {"x0": at, "x1": at, "xref": "x", "yref": "paper", "y0": 0, "y1": 1}
             shapes.append({"type": "line", **place, "line": {"color": colour, "width": 1, "dash": "dashdot"}})
-            if text not in seen:  # the same thing many times is said once
+            both = any(text == other and abs(at - when) < 1 for when, other in placed)
+            if text not in seen and not both:  # the same thing many times, or to both at once, is said once
                 seen.add(text)
+                placed.append((at, text))
                 here = {"x": at, "y": 1, "xref": "x", "yref": "paper", "xanchor": "left", "yanchor": "top"}
                 words.append({**here, "text": text, "showarrow": False, "font": {"size": 11, "color": colour}})
     return shapes, words
