@@ -288,6 +288,8 @@ class PodWorker:
 
     async def prepare_start(self, container: Container) -> Start:
         """How to start ``container``; raises ConfigError or UnknownExecutable."""
+        if container.status["restartCount"]:  # the kubelet's sync after a container's end brings volumes up to date
+            await self._refresh_volumes()
         launch = self._launches[container.name] = await container_launch(self, container)
         return launch.start
 
@@ -381,5 +383,8 @@ class PodWorker:
 
     async def _refresh(self) -> None:
         while not await self.pause(REFRESH_S):
-            with contextlib.suppress(MountError, ApiError, aiohttp.ClientError, TimeoutError):
-                await self.volumes.refresh()
+            await self._refresh_volumes()
+
+    async def _refresh_volumes(self) -> None:
+        with contextlib.suppress(MountError, ApiError, aiohttp.ClientError, TimeoutError):
+            await self.volumes.refresh()

@@ -296,3 +296,12 @@ def test_a_job_whose_pods_are_deleted_before_they_start_makes_others(cluster):
         cluster.kubectl("delete", "pod", "-l", selector, "--wait=false")
     for name in names:
         cluster.wait(f"job/{name}", "condition=Complete")
+
+
+def test_a_secret_that_came_meanwhile_is_there_when_the_container_starts_again(cluster):
+    mount = {"volumeMounts": [{"name": "s", "mountPath": "/secret"}]}
+    volume = {"name": "s", "secret": {"secretName": "late", "optional": True}}
+    cluster.apply(pod("p", shell(f"test -f /secret/key || exit 1; {FOREVER}", **mount), volumes=[volume]))
+    cluster.wait("pod/p", "jsonpath={.status.containerStatuses[0].restartCount}=1")
+    cluster.kubectl("create", "secret", "generic", "late", "--from-literal=key=1")
+    cluster.wait("pod/p", "condition=Ready", 45)
