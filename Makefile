@@ -17,8 +17,8 @@ demo: binaries ## Bring the sandbox up and run all notebooks, teardown at the en
 	@$(BIN)/runbook run --all
 	@echo "The sandbox is still up: make lab to step through, make clean to end it."
 
-test: binaries ## Run all tests, two files at a time: each process has a sandbox of its own
-	@$(BIN)/pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+test: binaries ## Run all tests, three files at a time: each process has a sandbox of its own
+	@$(BIN)/pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
 lab: .venv/.ready ## Open JupyterLab on the notebooks, with the sandbox up
 	@$(BIN)/runbook sandbox up
