@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import nbformat
@@ -12,19 +13,22 @@ from conftest import Cluster
 
 from .conftest import ROOT, Done, run_notebooks, verdict_of
 
+#: With notice; the loss without any is there with clients that retry.
+CLOUDS = ("aws", "gcp", "azure")
 #: Ours only, and shorter: both designs side by side are in `make demo`.
 LIGHT = ["-p", "rehearsal.outage=false", "-p", "rehearsal.crowd=false"]
 
 
 @pytest.fixture(scope="module")
-def done(sandbox: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Done:
+def done(sandbox: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
     """The story up to 07 without any load, then 08."""
     runs = tmp_path_factory.mktemp("spot")
     before = run_notebooks(runs, "--to", "07", *LIGHT, "-p", "rehearsal.load=false")
     assert before.code == 0, before.out + before.err
-    done = run_notebooks(runs, "08", *LIGHT, "-p", "seconds=15")
+    done = run_notebooks(runs, "08", *LIGHT, "-p", "seconds=15", "-p", f"clouds={' '.join(CLOUDS)}")
     assert done.code == 0, done.out + done.err
-    return done
+    yield done
+    assert run_notebooks(runs, "10", "-p", "delete_weights=true").code == 0
 
 
 @pytest.fixture
@@ -33,14 +37,13 @@ def figures(done: Done) -> dict[str, Any]:
 
 
 def test_with_notice_nothing_is_lost(figures: dict[str, Any]) -> None:
-    for cloud in ("aws", "gcp", "azure"):
+    for cloud in CLOUDS:
         assert figures[f"spot.{cloud}.ours.sent"] > 200
         assert figures[f"spot.{cloud}.ours.dropped"] == 0
         assert 0 < figures[f"spot.{cloud}.ours.recovery_s"] < 120
 
 
-def test_without_notice_something_is_lost_and_retries_make_it_whole(figures: dict[str, Any], done: Done) -> None:
-    assert figures["spot.unannounced.ours.dropped"] > 0
+def test_without_notice_retries_make_it_whole(done: Done) -> None:
     assert "  ok   with retries nothing was lost (unannounced" in done.verdict("08_spot")
 
 

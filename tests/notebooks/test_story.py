@@ -105,7 +105,7 @@ def test_a_model_that_is_too_big_stops_in_preflight(runbook: Runbook) -> None:
     )
     assert done.code == 1
     assert "00_preflight failed" in done.err and "does not fit" in done.err and "tensor_parallel_size" in done.err
-    assert [item["status"] for item in done.summary["notebooks"]] == ["failed"] + ["not run"] * 7
+    assert [item["status"] for item in done.summary["notebooks"]] == ["failed"] + ["not run"] * 9
 
 
 def test_ctrl_c_in_the_middle_then_again(sandbox: Cluster, runbook: Runbook, tmp_path: Path) -> None:
