@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from .. import cluster as k8s
-from ..cluster import Object, Plan, Selection
+from ..cluster import Object, Plan, Ref, Selection
 from ..errors import RunbookError
 from ..notebook import Notebook
 from ..params import Params
@@ -24,6 +24,7 @@ LEAVING = "/tmp/leaving"
 PRIORITY = "vllm-serving"
 _POD = "spec.template.spec"
 _IDLE_SECONDS = 900
+_ZERO_SECONDS = 120
 
 
 def settings(book: Notebook) -> Spot:
@@ -190,6 +191,30 @@ def scaled_object(book: Notebook) -> Object:
 def plan(book: Notebook) -> Plan:
     """Deployment and ScaledObject of the burst."""
     return book.plan([deployment(book.params, book.sizing, settings(book)), scaled_object(book)])
+
+
+def start(book: Notebook, planned: Plan) -> None:
+    """Apply the plan. A new Deployment begins at zero replicas: the API's default of one would bring a node.
+
+    We don't set spec.replicas, for the autoscaler owns it. So the Deployment is made paused, and goes on when KEDA has
+    taken it down to zero.
+
+    Raises:
+        TimedOut: KEDA doesn't.
+    """
+    target = Ref("Deployment", NAME, book.namespace)
+    if book.cluster.find(target) is None:
+        book.put(k8s.changed(deployment(book.params, book.sizing, settings(book)), {"spec.paused": True}))
+        book.put(scaled_object(book))
+        k8s.wait(
+            book.cluster,
+            f"{target} is at zero replicas",
+            [Selection.of(target)],
+            lambda state: k8s.get_in(state.only("Deployment") or {}, "spec.replicas", 1) == 0,
+            seconds=_ZERO_SECONDS,
+            next_step="Does KEDA run? Notebook 06 says.",
+        )
+    book.apply(planned)
 
 
 def hold_floor(book: Notebook) -> None:
