@@ -52,9 +52,9 @@ def test_lists_are_paged_selected_and_small(
 
 
 def test_a_kind_that_is_not_installed_is_named(connection: Connection) -> None:
-    assert not connection.serves("ScaledObject")
-    with pytest.raises(RunbookError, match="ScaledObject") as raised:
-        list(connection.list("ScaledObject", "default"))
+    assert not connection.serves("PodMonitor")
+    with pytest.raises(RunbookError, match="PodMonitor") as raised:
+        list(connection.list("PodMonitor", "default"))
     assert "CustomResourceDefinition" in str(raised.value)
 
 
