@@ -56,7 +56,7 @@ DRILLS = (
         hints=(
             "kubectl -n {ns} get events --sort-by=.lastTimestamp: what happened to the pod that is gone?",
             "kubectl -n {ns} get pods -o custom-columns=NAME:.metadata.name,PRIORITY:.spec.priority",
-            "Pods of PriorityClass urgent-batch took its GPUs: servers have no priority, so the scheduler evicted it.",
+            "Pods of PriorityClass urgent-batch took its GPUs: their priority is higher, so the scheduler evicted it.",
         ),
         solution=(f"kubectl -n {{ns}} delete pods -l {BATCH}",),
         notebook="07_disruption",

@@ -71,7 +71,7 @@ def batch_pods(book: Notebook, priority: str = "") -> list[Act]:
             "metadata.name": f"batch-{node.node}",
             "spec.nodeSelector": {"kubernetes.io/hostname": node.node},
             "spec.tolerations": [toleration.manifest() for toleration in platform.gpu.tolerations],
-            "spec.priorityClassName": priority or None,
+            "spec.priorityClassName": priority or deploy.PRIORITY,  # with less the server would throw them out
             "spec.containers[0].resources.limits[nvidia.com/gpu]": None,
             f"spec.containers[0].resources.limits[{platform.gpu.resource}]": str(count),
         }

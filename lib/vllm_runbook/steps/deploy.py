@@ -26,6 +26,8 @@ DEPLOYMENT, SERVICE, PORT = "vllm-inference", "inference", 8000
 PODS = f"app.kubernetes.io/name={DEPLOYMENT}"
 #: Pods of every Deployment behind the Service: this one, and the one on spot nodes of notebook 08.
 SERVERS = "app.kubernetes.io/component=inference"
+#: PriorityClass of every server (manifests/vllm/priorityclass.yaml).
+PRIORITY = "vllm-serving"
 #: Time for the image (10 GB) and the scheduler, on top of the server's own start.
 _BEFORE_START = 600
 

@@ -20,8 +20,6 @@ NAME = "vllm-inference-spot"
 PODS = f"app.kubernetes.io/name={NAME}"
 #: Where a server on a node that shuts down leaves word of it, for its readiness probe.
 LEAVING = "/tmp/leaving"
-#: PriorityClass of every server (manifests/vllm/priorityclass.yaml).
-PRIORITY = "vllm-serving"
 _POD = "spec.template.spec"
 _IDLE_SECONDS = 900
 _ZERO_SECONDS = 120
@@ -277,5 +275,5 @@ def on_spot(book: Notebook) -> dict[str, object]:
     return {
         f"{_POD}.nodeSelector": dict(spot.labels),
         f"{_POD}.tolerations": [each.manifest() for each in tolerations],
-        f"{_POD}.priorityClassName": PRIORITY,
+        f"{_POD}.priorityClassName": deploy.PRIORITY,
     }
