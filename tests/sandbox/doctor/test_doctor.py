@@ -219,7 +219,7 @@ def test_a_preemption_is_the_root_of_what_waits_for_it(cluster: Cluster, served:
     cluster.apply({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": meta, "value": 1000})
     try:
         gpu = {"resources": {"limits": {"nvidia.com/gpu": "4"}}}
-        only = {"nodeSelector": {"kubernetes.io/hostname": "gpu-0"}, "terminationGracePeriodSeconds": 1}
+        only = {"nodeSelector": {"kubernetes.io/hostname": _free_node(cluster)}, "terminationGracePeriodSeconds": 1}
         cluster.apply(deployment("victim", {**SLEEP, **gpu}, **only))
         cluster.wait("deployment/victim", "condition=Available")
         cluster.apply(deployment("winner", {**SLEEP, **gpu}, priorityClassName=cluster.namespace, **only))
@@ -229,6 +229,18 @@ def test_a_preemption_is_the_root_of_what_waits_for_it(cluster: Cluster, served:
         assert found.consequences == (f"gpu-in-use: Deployment {cluster.namespace}/victim",)
     finally:
         cluster.kubectl("delete", "priorityclass", cluster.namespace)
+
+
+def _free_node(cluster: Cluster) -> str:
+    """A GPU node that no server of another test uses."""
+    pods = cluster.get("pods", "", "-A")["items"]
+    used = {
+        pod["spec"].get("nodeName")
+        for pod in pods
+        for container in pod["spec"]["containers"]
+        if "nvidia.com/gpu" in container.get("resources", {}).get("limits", {})
+    }
+    return next(name for name in ("gpu-0", "gpu-1", "gpu-2") if name not in used)
 
 
 def _after(cluster: Cluster, code: str) -> Diagnosis:
