@@ -17,7 +17,6 @@ from .load import Target
 
 #: Deployment, ScaledObject and the label of the pods.
 NAME = "vllm-inference-spot"
-PODS = f"app.kubernetes.io/name={NAME}"
 #: Where a server on a node that shuts down leaves word of it, for its readiness probe.
 LEAVING = "/tmp/leaving"
 _POD = "spec.template.spec"
@@ -67,7 +66,7 @@ def rules(book: Notebook) -> Table:
         ", ".join(f"{t.key}={t.value or ''}:{t.effect}" for t in spot.taints) or "none; nvidia.com/gpu as everywhere"
     )
     rows = [
-        ("label", ", ".join(f"{key}={value}" for key, value in spot.labels.items())),
+        ("label", selector(book)),
         ("taints to tolerate", taints),
         ("notice", f"{spot.notice_seconds} s, of which an ordinary pod gets {spot.pod_seconds} s"),
         ("what happens to pods", how[spot.behaviour]),
@@ -115,7 +114,6 @@ def deployment(params: Params, sizing: Sizing, spot: Spot) -> Object:
     affinity = f"{_POD}.affinity.nodeAffinity"
     required = f"{affinity}.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]"
     own = {"app.kubernetes.io/name": NAME}
-    tolerations = [*params.platform.gpu.tolerations, *spot.taints]
     return k8s.changed(
         deploy.deployment(params, sizing),
         {
@@ -125,13 +123,18 @@ def deployment(params: Params, sizing: Sizing, spot: Spot) -> Object:
             "spec.template.metadata.labels[app.kubernetes.io/name]": NAME,
             f"{affinity}.preferredDuringSchedulingIgnoredDuringExecution": None,
             f"{required}.matchExpressions": expressions,
-            f"{_POD}.tolerations": [each.manifest() for each in tolerations],
+            f"{_POD}.tolerations": _tolerations(params, spot),
             f"{_POD}.topologySpreadConstraints": [
                 _spread(key) for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
             ],
             **_end(spot, prestop_seconds(spot, sizing)),
         },
     )
+
+
+def _tolerations(params: Params, spot: Spot) -> list[dict[str, str]]:
+    """For GPU nodes and for spot nodes: a node may have both taints."""
+    return [each.manifest() for each in (*params.platform.gpu.tolerations, *spot.taints)]
 
 
 def _end(spot: Spot, sleep: int) -> dict[str, object]:
@@ -271,9 +274,8 @@ def on_spot(book: Notebook) -> dict[str, object]:
     It has our priority, so that neither design preempts the other one's pods.
     """
     spot = settings(book)
-    tolerations = [*book.params.platform.gpu.tolerations, *spot.taints]
     return {
         f"{_POD}.nodeSelector": dict(spot.labels),
-        f"{_POD}.tolerations": [each.manifest() for each in tolerations],
+        f"{_POD}.tolerations": _tolerations(book.params, spot),
         f"{_POD}.priorityClassName": deploy.PRIORITY,
     }

@@ -8,7 +8,7 @@ from ..notebook import Notebook
 from ..params.platform import Prices
 from ..tables import Table
 from . import spot
-from .spot_trials import Pair
+from .spot_trials import Pair, rows_of
 
 HOURS_PER_MONTH = 730
 
@@ -32,7 +32,7 @@ def estimate(book: Notebook, pairs: Sequence[Pair] = ()) -> Table:
     scale = book.params.platform.time_scale
     note = f" (load and boot times / {scale:g} here)" if scale != 1 else ""
     a_month = prices.interruptions_per_node_month
-    for row in (row for both in pairs for row in both.rows):
+    for row in rows_of(pairs):
         dropped = row.trial.report.total("dropped")
         words = f"{row.lost_replica_seconds:.0f} replica-seconds{note}, {dropped} dropped requests"
         rows.append((f"one interruption, {row.cloud}, {row.design}", words))

@@ -69,6 +69,11 @@ class Pair(Recorder):
         return story_figure(stories, f"A spot node goes: {self.cloud}")
 
 
+def rows_of(pairs: Sequence[Pair]) -> list[Row]:
+    """Every design of every interruption."""
+    return [row for both in pairs for row in both.rows]
+
+
 def pair(book: Notebook, cloud: str, designs: Sequence[tuple[str, Target]], load: Load) -> Pair:
     """The trials of one interruption, ours last."""
     seconds = load.seconds if cloud != UNANNOUNCED else max(load.seconds, _UNNOTICED_SECONDS)
@@ -84,7 +89,6 @@ def interrupt(book: Notebook, both: Pair, interruption: Interruption) -> None:
         Hopeless, TimedOut: as :func:`.experiment.run`.
     """
     *others, last = both.trials
-    moment: list[datetime] = []
     failed: list[BaseException] = []
 
     def act() -> None:
@@ -94,7 +98,6 @@ def interrupt(book: Notebook, both: Pair, interruption: Interruption) -> None:
         ]
         for trial in both.trials:
             trial.mark(f"{both.cloud}: the node goes")
-        moment.append(both.rows[0].began)
         interruption.begin(wake)
 
     def wake() -> None:
@@ -103,7 +106,7 @@ def interrupt(book: Notebook, both: Pair, interruption: Interruption) -> None:
 
     def settled(trial: Experiment) -> Callable[[State], bool]:
         def reached(state: State) -> bool:
-            return bool(moment) and interruption.done(state) and disruption.full(state, trial.target)
+            return bool(both.rows) and interruption.done(state) and disruption.full(state, trial.target)
 
         return reached
 
@@ -134,7 +137,7 @@ def _nodes(book: Notebook) -> Selection:
 
 
 def figures(book: Notebook, both: Pair) -> None:
-    """Note the figures of each design, and the checks of ours."""
+    """Note the figures of each design."""
     for row in both.rows:
         group = f"spot.{row.cloud}.{row.design}"
         experiment.figures(book, row.trial, group)
@@ -210,7 +213,7 @@ _RETRIES = 8  # with the pauses of the openai client: up to three quarters of a 
 def retried(pairs: Sequence[Pair]) -> Table:
     """What was lost on the server's side, and what was left of that for those who asked."""
     rows = []
-    for row in (row for both in pairs for row in both.rows):
+    for row in rows_of(pairs):
         total = row.trial.report.total
         counts = (total("sent"), total("retried"), total("dropped"))
         rows.append((row.cloud, row.trial.load.output_tokens, *counts))
@@ -220,11 +223,9 @@ def retried(pairs: Sequence[Pair]) -> Table:
 def table(pairs: Sequence[Pair]) -> Table:
     """One row per cloud and design."""
     rows = []
-    for row in (row for both in pairs for row in both.rows):
-        total, result = row.trial.report.total, row.trial.report.result
-        reasons = ", ".join(f"{count} {name}" for name, count in result.get("reasons", {}).items())
-        p99 = result.get("ttft_seconds", {}).get("p99")
-        late = "" if p99 is None else f"{p99:.2f} s"
+    for row in rows_of(pairs):
+        total = row.trial.report.total
+        reasons, late = trials.how_lost(row.trial), trials.ttft_p99(row.trial)
         recovered = f"{row.recovery_seconds:.0f} s"
         counts = (total("sent"), total("dropped"), total("rejected"))
         rows.append((row.cloud, row.design, *counts, recovered, late, reasons))
@@ -245,7 +246,7 @@ _ASKED = {
 def budgets(pairs: Sequence[Pair]) -> Table:
     """Which pods went, why in Kubernetes' own word, and whether their PodDisruptionBudget had a say."""
     rows: list[tuple[str, str, int, str, str]] = []
-    for row in (row for both in pairs for row in both.rows):
+    for row in rows_of(pairs):
         reasons = [reason for _, _, reason in row.trial.disrupted]
         for reason in dict.fromkeys(reasons):
             asked = _ASKED.get(reason, "")

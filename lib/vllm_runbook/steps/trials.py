@@ -102,12 +102,21 @@ def losses(trials: Sequence[Experiment]) -> Table:
     """What each trial lost, and how."""
     rows = []
     for each in trials:
-        total, result = each.report.total, each.report.result
-        reasons = ", ".join(f"{count} {name}" for name, count in result.get("reasons", {}).items())
-        p99 = result.get("ttft_seconds", {}).get("p99")
-        late = "" if p99 is None else f"{p99:.2f} s"
+        total = each.report.total
+        reasons, late = how_lost(each), ttft_p99(each)
         rows.append((each.load.name, total("sent"), total("dropped"), total("rejected"), reasons, late))
     return Table(("trial", "sent", "dropped", "rejected", "how", "TTFT p99"), rows)
+
+
+def how_lost(trial: Experiment) -> str:
+    """What was lost, by its reasons, in words."""
+    return ", ".join(f"{count} {name}" for name, count in trial.report.result.get("reasons", {}).items())
+
+
+def ttft_p99(trial: Experiment) -> str:
+    """The 99th percentile of the time to first token, in words; empty where nothing was complete."""
+    value = trial.report.result.get("ttft_seconds", {}).get("p99")
+    return "" if value is None else f"{value:.2f} s"
 
 
 def measure_zero(book: Notebook) -> Table:

@@ -7,22 +7,12 @@ import json
 
 import pytest
 
-from vllm_sandbox.images import access, registry
+from vllm_sandbox.images import access
 from vllm_sandbox.images.access import PullRefused, pull
-from vllm_sandbox.images.catalogue import register_all
 from vllm_sandbox.images.registry import UnknownImage
 
 PRIVATE = "registry.sandbox.internal/private/vllm/vllm-openai:v0.32.0"
 LIMITED = "registry.sandbox.internal/limited/vllm/vllm-openai:v0.32.0"
-
-
-@pytest.fixture(autouse=True)
-def known():
-    before = dict(registry._IMAGES)
-    register_all()
-    yield
-    registry._IMAGES.clear()
-    registry._IMAGES.update(before)
 
 
 def login(password, server="registry.sandbox.internal", *, encoded=False):

@@ -7,19 +7,9 @@ import pytest
 import yaml
 
 from vllm_sandbox.images import registry
-from vllm_sandbox.images.catalogue import register_all
 from vllm_sandbox.images.registry import Context, Image, UnknownExecutable, UnknownImage, command_line, find, python
 
 CONTEXT = Context("127.244.1.5", "gpu-0", {"PATH": "/usr/bin:/bin"}, lambda tool: Path("/bin") / tool)
-
-
-@pytest.fixture(autouse=True)
-def known():
-    before = dict(registry._IMAGES)
-    register_all()
-    yield
-    registry._IMAGES.clear()
-    registry._IMAGES.update(before)
 
 
 @pytest.mark.parametrize(
