@@ -46,7 +46,8 @@ class DevicePlugin(Strict):
     """How GPUs become ``nvidia.com/gpu`` on the nodes.
 
     ``managed``: the platform does it and a second plugin would only be in the way; ``helm``: by the
-    vendor's chart; ``manifest``: by our own DaemonSet.
+    vendor's chart; ``manifest``: by our own DaemonSet. ``runtime_class``: where NVIDIA's container runtime isn't the
+    nodes' default one, the RuntimeClass that the plugin and every pod with GPUs must name.
     """
 
     mode: Literal["managed", "helm", "manifest"]

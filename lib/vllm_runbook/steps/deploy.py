@@ -91,6 +91,8 @@ def deployment(params: Params, sizing: Sizing) -> Object:
         f"{container}.startupProbe.failureThreshold": start.failure_threshold,
         f"{container}.lifecycle.preStop.sleep.seconds": end.prestop_seconds,
     }
+    if platform.device_plugin.runtime_class:
+        fields[f"{pod}.runtimeClassName"] = platform.device_plugin.runtime_class
     if platform.metrics.discovery == "annotations":
         scrape = {"prometheus.io/scrape": "true", "prometheus.io/port": str(PORT), "prometheus.io/path": "/metrics"}
         fields["spec.template.metadata.annotations"] = scrape

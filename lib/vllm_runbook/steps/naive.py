@@ -79,6 +79,7 @@ def schedulable(book: Notebook) -> dict[str, Any]:
     return {
         f"{affinity}.matchExpressions": gpu_nodes.required(platform.gpu),
         f"{_POD}.tolerations": [*usual, *gpu_nodes.tolerations(platform)],
+        f"{_POD}.runtimeClassName": platform.device_plugin.runtime_class,
     }
 
 
