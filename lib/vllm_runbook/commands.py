@@ -56,8 +56,9 @@ def run_notebooks(
 ) -> None:
     """Execute the notebooks in order and write a report.
 
-    Without names: all but those that run on request only (teardown). A run that failed or was
-    interrupted is resumed. Exit codes: 0 all passed, 1 a notebook failed, 2 wrong arguments, 130 interrupted.
+    Without names: all but those that run on request only (teardown), and those for which the platform
+    lacks something (spot nodes), which are left out with the reason. A run that failed or was interrupted
+    is resumed. Exit codes: 0 all passed, 1 a notebook failed, 2 wrong arguments, 130 interrupted.
     """
     from .runner.run import Request, run
     from .runner.state import PASSED

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .cluster import Object, changed, load
+from .cluster import Object, changed, get_in, load
 from .errors import RunbookError
+from .params import Platform
 
 #: Namespace that the files are written for.
 WRITTEN_FOR = "llm"
@@ -38,6 +39,17 @@ def find(name: str) -> Path:
 def manifests(name: str) -> list[Object]:
     """All objects of a manifest file, as they stand."""
     return load(find(name))
+
+
+def mirrored(item: Object, platform: Platform) -> Object:
+    """An object whose containers' images come from where this platform pulls them; others stay as they are."""
+    pod = "spec" if item["kind"] == "Pod" else "spec.template.spec"
+    fields = {
+        f"{pod}.{kind}[{number}].image": platform.image(container["image"])
+        for kind in ("initContainers", "containers")
+        for number, container in enumerate(get_in(item, f"{pod}.{kind}", ()))
+    }
+    return changed(item, fields)
 
 
 def manifest(name: str, namespace: str, fields: Mapping[str, Any] | None = None) -> Object:
