@@ -24,7 +24,7 @@ test: binaries ## Run all tests, three files at a time: each process has a sandb
 
 nbval: binaries ## Run the notebooks under nbval against the sandbox, in order (NOTEBOOKS="…" chooses)
 	@$(BIN)/runbook sandbox up
-	@$(BIN)/pytest --nbval --nbval-sanitize-with=notebooks/nbval-sanitize.cfg --nbval-cell-timeout=900 \
+	@$(BIN)/pytest --nbval --nbval-sanitize-with=notebooks/nbval-sanitize.cfg --nbval-current-env --nbval-cell-timeout=900 \
 		--exitfirst --durations=12 -p no:cacheprovider -W ignore $(NOTEBOOKS)
 
 lab: .venv/.ready ## Open JupyterLab on the notebooks, with the sandbox up

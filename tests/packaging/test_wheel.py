@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -48,6 +50,18 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     execute(*map(str, pip), source, cwd=out)
     (built,) = out.glob("*.whl")
     return built
+
+
+def steps_to_copy() -> list[str]:
+    """What docs/ci.md lets a user's CI run once the sandbox is up; of the notebooks only the first."""
+    workflow = re.search(r"```yaml\n(.*?)```", (ROOT / "docs" / "ci.md").read_text(), re.S)
+    assert workflow
+    commands = [step.get("run", "") for step in yaml.safe_load(workflow.group(1))["jobs"]["notebooks"]["steps"]]
+    checks = [text for text in commands if text.startswith(("runbook params", "runbook normalise"))]
+    (nbval,) = (text for text in commands if "notebooks/0[0-4]*.ipynb" in text)
+    texts = [*checks, nbval.replace("0[0-4]*", "00_preflight")]
+    assert len(texts) == 3
+    return [text.replace("[0-9]*", "00_preflight") for text in texts]
 
 
 @dataclass(frozen=True)
@@ -115,6 +129,10 @@ def test_what_init_copies_is_what_runs(sandbox: Cluster, installed: Installed, t
         kind, name, namespace = item["kind"], item["metadata"]["name"], item["metadata"]["namespace"]
         labels = sandbox.get(kind, name, "-n", namespace)["metadata"]["labels"]
         assert labels["example.com/edited"] == "here"
+        installed.run("runbook", "normalise", "notebooks/00_preflight.ipynb", cwd=mine)
+        for command in steps_to_copy():
+            program, *arguments = shlex.split(command)
+            installed.run(program, *arguments, cwd=mine)
         elsewhere = installed.run("runbook", "run", "00", "--fresh", cwd=tmp_path)
         assert "the installed notebooks, params and manifests" in elsewhere
         untouched = (tmp_path / "runs" / "latest" / "00_preflight.ipynb").read_text()
