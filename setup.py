@@ -5,6 +5,7 @@ They stay where readers of the repository look for them; only a build copies the
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from setuptools import setup
@@ -28,6 +29,9 @@ class BuildPy(build_py):
 
     def run(self) -> None:
         super().run()
+        for package in CARRIED if not self.editable_mode else ():
+            # what an earlier build left there: a notebook that has another name now would be installed with the new one
+            shutil.rmtree(Path(self.build_lib) / package, ignore_errors=True)
         for source, target in self._carried().items():
             self.mkpath(str(Path(target).parent))
             self.copy_file(source, target, preserve_mode=False)

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ import yaml
 from conftest import Cluster
 
 ROOT = Path(__file__).parents[2]
+OF_UPKEEP = {"tools/schemas.py", "tools/keda/render.py"}  # scripts that users don't need
 KINDS = ("notebooks", "params", "manifests")
 
 
@@ -36,18 +38,24 @@ def execute(*command: str | Path, cwd: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a source distribution, which is built from what git has: nothing is fetched."""
-    tree, out = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("out")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What git has, with what lies about in a directory that was built in and worked in before."""
+    directory = tmp_path_factory.mktemp("tree")
     for name in tracked():
-        (tree / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, tree / name)
-    (tree / "notebooks" / "Untitled.ipynb").write_text("not ours")
-    build = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
-    execute(sys.executable, "-c", build, out, cwd=tree)
-    (source,) = out.glob("*.tar.gz")
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, directory / name)
+    for name in ("notebooks/Untitled.ipynb", "build/lib/vllm_runbook/shipped/notebooks/01_renamed.ipynb"):
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text("old")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def wheel(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built package; nothing is fetched."""
+    out = tmp_path_factory.mktemp("out")
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", out]
-    execute(*map(str, pip), source, cwd=out)
+    execute(*map(str, pip), tree, cwd=out)
     (built,) = out.glob("*.whl")
     return built
 
@@ -90,10 +98,23 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
 def test_the_wheel_carries_what_the_repository_has(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     carried = {name.partition("/shipped/")[2] for name in names if "/shipped/" in name}
-    scripts = {"tools/schemas.py", "tools/keda/render.py"}  # of this project's own upkeep
-    assert carried == tracked(*KINDS, "tools") - scripts
+    assert carried == tracked(*KINDS, "tools") - OF_UPKEEP
     code = {name for name in names if "/shipped/" not in name and ".dist-info/" not in name}
     assert code == {name.removeprefix("lib/") for name in tracked("lib")}
+
+
+def test_a_source_distribution_has_what_a_build_needs(tree: Path, tmp_path: Path) -> None:
+    build = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
+    execute(sys.executable, "-c", build, tmp_path, cwd=tree)
+    (source,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(source) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert names >= (tracked(*KINDS, "tools", "lib") - OF_UPKEEP) | {
+        "pyproject.toml",
+        "setup.py",
+        "README.md",
+        "LICENSE",
+    }
 
 
 def test_nothing_is_read_from_the_repository(installed: Installed, tmp_path: Path) -> None:
