@@ -19,7 +19,7 @@ KINDS = ("notebooks", "params", "manifests")
 #: Made by ``runbook init``: what it put there, to tell later who changed what.
 STAMP = ".runbook.json"
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).resolve().parent
 #: Where the build puts them (setup.py).
 SHIPPED = _PACKAGE / "shipped"
 

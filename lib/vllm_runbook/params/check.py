@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel
 
 from ..files import directories
 from .errors import ParamsError, Problem
-from .load import KINDS, read, validate
+from .load import KINDS, origins, read, validate
 from .model import Model
 from .platform import Platform
 
@@ -44,7 +43,5 @@ def problems(files: Iterable[Path]) -> list[Problem]:
         except ParamsError as error:
             wrong.extend(error.problems)
             continue
-        sources: dict[str, Any] = {kind: str(file)}
-        sources |= {f"{kind}.{path}": f"{file}:{line}" for path, line in lines.items()}
-        validate(kind, schema, document, {}, sources, wrong)
+        validate(kind, schema, document, {}, origins(kind, file, lines), wrong)
     return wrong

@@ -74,9 +74,7 @@ def load(platform: str | Path, model: str | Path, overrides: Mapping[str, Any] |
         except ParamsError as error:
             problems.extend(error.problems)
             continue
-        sources = {kind: str(files[kind])}
-        sources |= {f"{kind}.{path}": f"{files[kind]}:{line}" for path, line in lines.items()}
-        sources |= dict.fromkeys(found, "override")
+        sources = origins(kind, files[kind], lines) | dict.fromkeys(found, "override")
         loaded[kind] = validate(kind, schema, document, found, sources, problems)
     if problems:
         raise ParamsError(problems)
@@ -134,6 +132,11 @@ def read(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
     if twice:
         raise ParamsError(twice)
     return document, lines
+
+
+def origins(kind: str, file: Path, lines: Mapping[str, int]) -> dict[str, str]:
+    """Where each field of a file stands (``file:line``), by its full dotted name; for :func:`validate`."""
+    return {kind: str(file)} | {f"{kind}.{path}": f"{file}:{line}" for path, line in lines.items()}
 
 
 def _lines(node: yaml.Node, prefix: str = "") -> Iterator[tuple[str, int]]:
