@@ -63,7 +63,7 @@ def _upgrade(directory: Path, dry_run: bool) -> int:
         if state in _TOLD:
             click.echo(f"{_TOLD[state]:<11}  {name} ({state})")
     merge = [name for name, state in states.items() if state in (State.BOTH, State.FOREIGN)]
-    for name in merge:
+    for name in merge if not dry_run else ():
         click.echo(f"Next: take over what you want from {directory / name}{NEW}, then delete that")
     would = "would go" if dry_run else "went"
     click.echo(f"{directory} {would} from version {before.version if before else '?'} to {copies.installed()}")

@@ -169,6 +169,9 @@ def test_the_command_says_what_is_left_to_merge(mine: Path) -> None:
     stamp["version"] = "0.0.9"
     (mine / files.STAMP).write_text(json.dumps(stamp))
     add(mine / EKS, "# ours\n")
+    planned = run(str(mine), "--upgrade", "--dry-run")
+    assert planned.returncode == 1 and "to merge" in planned.stdout and ".new" not in planned.stdout
+    assert not (mine / f"{EKS}.new").exists()
     done = run(str(mine), "--upgrade")
     assert done.returncode == 1
     assert f"to merge     {EKS} (changed by you and by the new version)" in done.stdout
