@@ -26,7 +26,7 @@ SETUP = (ROOT / ".github" / "actions" / "setup" / "action.yml").read_text()
 
 def check(schema: str, file: Path) -> None:
     command = [str(BIN / "check-jsonschema"), "--builtin-schema", schema, str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -157,14 +157,14 @@ class TestHooks:
     @staticmethod
     def git(directory: Path, *arguments: str) -> str:
         return subprocess.run(
-            ["git", *arguments], cwd=directory, capture_output=True, text=True, check=True, timeout=60
+            ["git", *arguments], cwd=directory, capture_output=True, text=True, check=True, timeout=300
         ).stdout
 
     def commit(self, users: Path) -> subprocess.CompletedProcess[str]:
         env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "PRE_COMMIT_HOME": str(users.parent / "home")}
         self.git(users, "add", ".")
         command = [str(BIN / "pre-commit"), "run"]
-        return subprocess.run(command, cwd=users, env=env, capture_output=True, text=True, timeout=120)
+        return subprocess.run(command, cwd=users, env=env, capture_output=True, text=True, timeout=300)
 
     def test_a_typo_is_named_and_outputs_are_stripped(self, users: Path) -> None:
         file, book = users / "params/platforms/eks.yaml", users / "notebooks/00_preflight.ipynb"
