@@ -5,13 +5,13 @@ The files are valid as they stand. Whatever else a step changes, it names field 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from .cluster import Object, changed, get_in, load
 from .errors import RunbookError
+from .files import directories
 from .params import Platform
 
 #: Namespace that the files are written for.
@@ -21,15 +21,12 @@ WRITTEN_FOR = "llm"
 def find(name: str) -> Path:
     """A manifest file, such as ``vllm/service.yaml``.
 
-    It is looked for in the directory that RUNBOOK_MANIFESTS names, in ``manifests/`` of the working
-    directory and of its parent (notebooks run in ``notebooks/``), and in this repository.
+    It is looked for in the directory that RUNBOOK_MANIFESTS names, then as :mod:`.files` says.
 
     Raises:
         RunbookError: there is none.
     """
-    explicit = os.environ.get("RUNBOOK_MANIFESTS")
-    roots = [Path(explicit)] if explicit else []
-    roots += [Path.cwd() / "manifests", Path.cwd().parent / "manifests", Path(__file__).parents[2] / "manifests"]
+    roots = directories("manifests")
     for root in roots:
         if (root / name).is_file():
             return root / name

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from vllm_runbook import params
+from vllm_runbook.files import STAMP
 
 PARAMS = Path(__file__).parents[3] / "params"
 
@@ -29,6 +30,9 @@ def line_of(file: Path, text: str) -> int:
 
 def test_working_directory_and_its_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy(tmp_path, ("title: Embedded sandbox", "title: mine"))
+    monkeypatch.chdir(tmp_path)
+    assert params.load("sandbox", "tiny").platform.title == "Embedded sandbox", "some directory called params"
+    (tmp_path / STAMP).touch()
     for directory in (tmp_path, tmp_path / "notebooks"):
         directory.mkdir(exist_ok=True)
         monkeypatch.chdir(directory)

@@ -56,7 +56,7 @@ class Desk:
         nbformat.write(book, self.directory / "notebooks" / f"{name}.ipynb")
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "runbook_cli.main", "run", *arguments]
+        return [sys.executable, "-m", "runbook_cli.main", "run", "--notebooks-dir", "notebooks", *arguments]
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         env = {**os.environ, **environment}
