@@ -14,6 +14,9 @@ import yaml
 
 Object = dict[str, Any]
 
+#: libyaml's, where it is there: KEDA's manifest takes the other one seconds.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 #: API version of the kinds that this library names itself (objects from manifests bring their own).
 API_VERSIONS = {
     "Namespace": "v1",
@@ -64,6 +67,7 @@ _ORDER = (
     "ClusterRoleBinding",
     "Role",
     "RoleBinding",
+    "VolumeSnapshot",
     "PersistentVolumeClaim",
     "Service",
 )
@@ -99,7 +103,7 @@ def in_order(items: Iterable[Object]) -> list[Object]:
 
 def load(file: Path) -> list[Object]:
     """All objects of a manifest file."""
-    return [item for item in yaml.safe_load_all(file.read_text(encoding="utf-8")) if item]
+    return [item for item in yaml.load_all(file.read_text(encoding="utf-8"), Loader=_LOADER) if item]
 
 
 def changed(item: Object, fields: Mapping[str, Any]) -> Object:

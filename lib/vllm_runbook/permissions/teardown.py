@@ -28,4 +28,8 @@ def teardown(platform: Platform) -> list[Rule]:
     ]
     for space in dict.fromkeys(spaces):
         found += removal(space)
+        if platform.metrics.discovery == "pod_monitor":
+            found += rules(verbs, "podmonitors", group="monitoring.coreos.com", namespace=space)
+        if platform.storage.copy_by == "snapshot":
+            found += rules(verbs, "volumesnapshots", group="snapshot.storage.k8s.io", namespace=space)
     return found

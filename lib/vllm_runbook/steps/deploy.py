@@ -60,8 +60,13 @@ def _require_free_gpus(book: Notebook) -> None:
 
 def plan(book: Notebook) -> Plan:
     """ServiceAccount, Service, PriorityClass and Deployment."""
+    return book.plan(objects(book.params, book.sizing))
+
+
+def objects(params: Params, sizing: Sizing) -> list[Object]:
+    """The Deployment, and what it needs."""
     names = ("vllm/serviceaccount.yaml", "vllm/service.yaml", "vllm/priorityclass.yaml")
-    return book.plan([*(manifest(name, book.namespace) for name in names), deployment(book.params, book.sizing)])
+    return [*(manifest(name, params.platform.namespace) for name in names), deployment(params, sizing)]
 
 
 def deployment(params: Params, sizing: Sizing) -> Object:

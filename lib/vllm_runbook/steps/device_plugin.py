@@ -11,6 +11,7 @@ from ..cluster import explain as explaining
 from ..errors import RunbookError
 from ..manifests import manifest
 from ..notebook import Notebook
+from ..params import Platform
 from ..plots import Recorder, nodes_figure
 from .gpu_nodes import gpus, has_gpu
 
@@ -48,11 +49,23 @@ def plan(book: Notebook) -> Plan:
             why=", ".join(others),
             next_step="Use it: -p device_plugin.mode=managed. Two plugins on a node advertise the same GPUs twice.",
         )
-    return book.plan(_from_chart(book) if settings.mode == "helm" else [_from_manifest(book)])
+    return book.plan(objects(book.params.platform))
 
 
-def _from_manifest(book: Notebook) -> Object:
-    settings, platform = book.params.platform.device_plugin, book.params.platform
+def objects(platform: Platform) -> list[Object]:
+    """The plugin's objects; none where the platform brings it.
+
+    Raises:
+        RunbookError: they are to come from the chart, and there is no helm or it can't render it.
+    """
+    mode = platform.device_plugin.mode
+    if mode == "managed":
+        return []
+    return _from_chart(platform) if mode == "helm" else [_from_manifest(platform)]
+
+
+def _from_manifest(platform: Platform) -> Object:
+    settings = platform.device_plugin
     pod = "spec.template.spec"
     fields: dict[str, object] = {f"{pod}.containers[0].image": platform.image(settings.image)}
     fields[f"{pod}.tolerations"] = [toleration.manifest() for toleration in platform.gpu.tolerations]
@@ -63,9 +76,9 @@ def _from_manifest(book: Notebook) -> Object:
     return manifest("device-plugin.yaml", settings.namespace, fields)
 
 
-def _from_chart(book: Notebook) -> list[Object]:
+def _from_chart(platform: Platform) -> list[Object]:
     """The chart, rendered by helm and applied by us: previewed and undone like everything else."""
-    settings = book.params.platform.device_plugin
+    settings = platform.device_plugin
     values = {"runtimeClassName": settings.runtime_class} if settings.runtime_class else {}
     chart = Chart(settings.repo, settings.chart.rpartition("/")[2], settings.version, NAME, settings.namespace)
     return render(chart, values, instead="device_plugin.mode=manifest")
