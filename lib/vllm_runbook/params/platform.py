@@ -36,9 +36,14 @@ Version = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$", description="a versio
 
 
 class Kubernetes(Strict):
-    """Which API server: a context of a kubeconfig file, or (context null) the cluster we run in."""
+    """Which API server: a context of a kubeconfig file, or (context null) the cluster we run in.
+
+    ``pod_context`` is the context that the cluster's own pods use: null, their service account, but in a sandbox, whose
+    pods find a kubeconfig.
+    """
 
     context: str | None = None
+    pod_context: str | None = None
     kubeconfig: str | None = None
 
 

@@ -15,7 +15,7 @@ def removal(namespace: str) -> list[Rule]:
     return [
         *rules(verbs, "services serviceaccounts secrets configmaps persistentvolumeclaims", namespace=namespace),
         *rules(verbs, "deployments daemonsets", group="apps", namespace=namespace),
-        *rules(verbs, "jobs", group="batch", namespace=namespace),
+        *rules(verbs, "jobs cronjobs", group="batch", namespace=namespace),
         *rules(verbs, "poddisruptionbudgets", group="policy", namespace=namespace),
         *rules(verbs, "roles rolebindings", group=RBAC, namespace=namespace),
         *rules(verbs, "scaledobjects", group="keda.sh", namespace=namespace),

@@ -10,9 +10,11 @@ from .autoscaling import autoscaling
 from .diagnosis import diagnosis
 from .disruption import disruption, spot
 from .drills import drills
+from .locking import changes, lock
 from .observability import observability
 from .serving import deploy, device_plugin, gpu_nodes, preflight, weights
 from .teardown import teardown
+from .verify import verify
 
 TITLES = {
     "00_preflight": "Preflight",
@@ -27,6 +29,7 @@ TITLES = {
     "09_diagnosis": "Diagnosis",
     "10_teardown": "Teardown",
     "20_onboarding": "Onboarding",
+    "30_verify": "Verify",
 }
 
 
@@ -43,9 +46,16 @@ _TABLE: dict[str, Callable[[Platform], list[Rule]]] = {
     "09_diagnosis": diagnosis,
     "10_teardown": teardown,
     "20_onboarding": drills,
+    "30_verify": verify,
 }
 
 
 def permissions(step: str, platform: Platform) -> list[Rule]:
-    """Everything that a notebook asks of the API server, as RBAC rules."""
-    return _TABLE[step](platform)
+    """Everything that a notebook asks of the API server, as RBAC rules; the Lease, too, if it changes something."""
+    found = _TABLE[step](platform)
+    return [*found, *lock(platform)] if changes(found) else found
+
+
+def changes_something(step: str, platform: Platform) -> bool:
+    """Whether a notebook may change anything on this platform."""
+    return changes(_TABLE[step](platform))

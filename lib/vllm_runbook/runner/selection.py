@@ -38,6 +38,14 @@ class Source:
     code_cells: int = 0
 
 
+def directory(named: Path | None) -> Path:
+    """Where the notebooks are: the named directory, ``notebooks/`` of the working directory, or this repository's."""
+    if named is None:
+        here = Path("notebooks")
+        named = here if here.is_dir() else Path(__file__).parents[3] / "notebooks"
+    return named.resolve()
+
+
 def sources(directory: Path) -> list[Source]:
     """Every numbered notebook of a directory, in order.
 

@@ -21,6 +21,7 @@ KINDS = (
     "Deployment",
     "DaemonSet",
     "Job",
+    "CronJob",
     "PodDisruptionBudget",
     "Service",
     "ServiceAccount",

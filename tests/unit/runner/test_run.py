@@ -225,7 +225,7 @@ def test_one_run_at_a_time(desk: Desk) -> None:
     try:
         wait_for(lambda: (desk.directory / "notebooks" / "started").exists())
         second = desk.run()
-        assert second.returncode == 2 and "Another run is at work" in second.stderr
+        assert second.returncode == 3 and "Another run is at work" in second.stderr
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(60)
