@@ -287,6 +287,13 @@ class Spot(Strict):
         return self
 
 
+class Results(Strict):
+    """The claim with the reports of the nightly verification (``runbook schedule``): about 5 MiB each."""
+
+    size: Quantity = "2Gi"
+    class_name: Name | None = Field(default=None, alias="class")
+
+
 class Platform(Strict):
     """One cluster.
 
@@ -312,6 +319,7 @@ class Platform(Strict):
     spot: Spot | None = None
     rollout: Rollout = Rollout()
     rehearsal: Rehearsal = Rehearsal()
+    results: Results = Results()
     request_memory_mib: float = Field(default=2, gt=0)
     time_scale: float = Field(default=1, ge=1)
 

@@ -24,6 +24,8 @@ def verify(platform: Platform) -> list[Rule]:
     ]
     if platform.metrics.install == "manifest":
         found += _objects(platform.metrics.namespace)
+        if platform.rehearsal.outage:  # our Prometheus looks there, too
+            found += rules("get", "roles rolebindings", group=RBAC, namespace=platform.naive_namespace)
     if platform.metrics.discovery == "pod_monitor":
         found += rules("get", "podmonitors", group="monitoring.coreos.com", namespace=namespace)
     if platform.storage.copy_by == "snapshot":

@@ -115,8 +115,6 @@ def verify(
 @click.option(
     "--keep", type=click.IntRange(min=1), default=30, show_default=True, help="Reports that stay on the claim."
 )
-@click.option("--size", default="2Gi", show_default=True, help="Of the claim.")
-@click.option("--storage-class", help="Of the claim; by default the cluster's default class.")
 @click.option("--output", metavar="s3://…|gs://…|abs://…", help="Keep results there, too.")
 @click.option("--applied", default="", metavar="NOTEBOOKS", help="As for verify.")
 @click.option("--roles/--no-roles", default=True, help="Make the roles, or use those that an administrator applied.")
@@ -129,8 +127,6 @@ def schedule(
     pairs: tuple[str, ...],
     cron: str,
     keep: int,
-    size: str,
-    storage_class: str | None,
     output: str | None,
     applied: str,
     roles: bool,
@@ -160,7 +156,7 @@ def schedule(
             return
         if output:
             check(output, here=False)
-        wishes = nightly.Wishes(cron, keep, output, applied, size, storage_class, roles)
+        wishes = nightly.Wishes(cron, keep, output, applied, roles)
         for plan in nightly.plans(book, wishes):
             click.echo(str(plan))
             if not preview:

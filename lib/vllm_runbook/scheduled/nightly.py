@@ -37,8 +37,6 @@ class Wishes:
     keep: int = 30
     output: str | None = None
     applied: str = ""
-    size: str = "2Gi"
-    storage_class: str | None = None
     roles: bool = True
 
 
@@ -56,8 +54,8 @@ def objects(params: Params, wishes: Wishes) -> list[Object]:
         elif item["kind"] == "ConfigMap":
             fields["data"] = _parameters(params)
         elif item["kind"] == "PersistentVolumeClaim":
-            fields["spec.resources.requests.storage"] = wishes.size
-            fields["spec.storageClassName"] = wishes.storage_class
+            fields["spec.resources.requests.storage"] = platform.results.size
+            fields["spec.storageClassName"] = platform.results.class_name
         found.append(k8s.changed(item, fields))
     if wishes.roles:
         for step in rbac.VERIFY:
