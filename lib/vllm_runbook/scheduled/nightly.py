@@ -100,7 +100,9 @@ def plans(book: Notebook, wishes: Wishes) -> Iterator[Plan]:
             ),
         )
     steps = rbac.VERIFY if wishes.roles else ()
-    yield book.plan(rbac.spaces(steps, platform, platform.namespace))
+    spaces = rbac.spaces(steps, platform, platform.namespace)
+    # one that is there stays as it is: other notebooks have set more of it than is known here
+    yield book.plan(item for item in spaces if book.cluster.find(k8s.ref_of(item)) is None)
     yield book.plan(_without_theirs(book, objects(book.params, wishes), wishes))
 
 

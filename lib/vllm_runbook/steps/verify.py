@@ -83,7 +83,12 @@ def drift(book: Notebook, applied: str = "") -> Look:
     wanted = _notebooks(applied)
     items = inventory(book.params, wanted or None)
     live = [book.cluster.find(ref) if book.cluster.serves(ref.kind, ref.version) else None for ref in _refs(items)]
-    present = {entry.notebook for entry, found in zip(items, live, strict=True) if found and k8s.is_ours(found)}
+    # a namespace alone says nothing: roles were put into it before the notebook ran
+    present = {
+        entry.notebook
+        for entry, found in zip(items, live, strict=True)
+        if found and k8s.is_ours(found) and entry.object["kind"] != "Namespace"
+    }
     look = Look()
     for entry, found in zip(items, live, strict=True):
         if entry.notebook not in (wanted or present):
