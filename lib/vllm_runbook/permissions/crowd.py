@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..cluster import Rule, rules
 from ..params import Platform
-from .rights import RBAC
+from .rights import RBAC, removal
 
 
 def crowd(platform: Platform) -> list[Rule]:
@@ -40,4 +40,5 @@ def remove_crowd(platform: Platform) -> list[Rule]:
         *rules(verbs, "serviceaccounts", namespace=namespace),
         *rules(verbs, "deployments", group="apps", namespace=namespace),
         *rules(verbs, "clusterroles clusterrolebindings", group=RBAC),
+        *removal(namespace),
     ]

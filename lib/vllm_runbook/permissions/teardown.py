@@ -17,8 +17,10 @@ def teardown(platform: Platform) -> list[Rule]:
         *rules("get list patch", "nodes"),
         *rules("list", "pods"),
         *rules(verbs, "namespaces"),
-        *rules(verbs, "daemonsets", group="apps", namespace=platform.device_plugin.namespace),
-        *rules(verbs, "rolebindings", group=RBAC, namespace="kube-system"),
+        # whether others need KEDA or Karpenter still
+        *rules("list", "scaledobjects scaledjobs", group="keda.sh"),
+        *rules("list", "nodepools", group="karpenter.sh"),
+        *rules("list", "kwoknodeclasses", group="karpenter.kwok.sh"),
         *rules(verbs, "priorityclasses", group="scheduling.k8s.io"),
         *rules(verbs, "clusterroles clusterrolebindings", group=RBAC),
         *rules(verbs, "customresourcedefinitions", group="apiextensions.k8s.io"),
@@ -26,10 +28,11 @@ def teardown(platform: Platform) -> list[Rule]:
         *remove_crowd(platform),
         *remove_karpenter(platform),
     ]
+    for space in dict.fromkeys((platform.device_plugin.namespace, "kube-system", "kube-node-lease")):
+        found += rules(verbs, "daemonsets", group="apps", namespace=space)
+        found += rules(verbs, "roles rolebindings", group=RBAC, namespace=space)
     for space in dict.fromkeys(spaces):
         found += removal(space)
-        if platform.metrics.discovery == "pod_monitor":
-            found += rules(verbs, "podmonitors", group="monitoring.coreos.com", namespace=space)
-        if platform.storage.copy_by == "snapshot":
-            found += rules(verbs, "volumesnapshots", group="snapshot.storage.k8s.io", namespace=space)
+        found += rules(verbs, "podmonitors", group="monitoring.coreos.com", namespace=space)
+        found += rules(verbs, "volumesnapshots", group="snapshot.storage.k8s.io", namespace=space)
     return found
