@@ -20,7 +20,6 @@ def teardown(platform: Platform) -> list[Rule]:
         # whether others need KEDA or Karpenter still
         *rules("list", "scaledobjects scaledjobs", group="keda.sh"),
         *rules("list", "nodepools", group="karpenter.sh"),
-        *rules("list", "kwoknodeclasses", group="karpenter.kwok.sh"),
         *rules(verbs, "priorityclasses", group="scheduling.k8s.io"),
         *rules(verbs, "clusterroles clusterrolebindings", group=RBAC),
         *rules(verbs, "customresourcedefinitions", group="apiextensions.k8s.io"),
@@ -33,6 +32,8 @@ def teardown(platform: Platform) -> list[Rule]:
         found += rules(verbs, "roles rolebindings", group=RBAC, namespace=space)
     for space in dict.fromkeys(spaces):
         found += removal(space)
-        found += rules(verbs, "podmonitors", group="monitoring.coreos.com", namespace=space)
-        found += rules(verbs, "volumesnapshots", group="snapshot.storage.k8s.io", namespace=space)
+        if platform.metrics.discovery == "pod_monitor":
+            found += rules(verbs, "podmonitors", group="monitoring.coreos.com", namespace=space)
+        if platform.storage.copy_by == "snapshot":
+            found += rules(verbs, "volumesnapshots", group="snapshot.storage.k8s.io", namespace=space)
     return found

@@ -191,6 +191,7 @@ def _kinds(book: Notebook) -> list[str]:
     unused = {
         "PodMonitor": platform.metrics.discovery != "pod_monitor",
         "VolumeSnapshot": platform.storage.copy_by != "snapshot",
+        "KWOKNodeClass": platform.provisioning.install != "manifest",
     }
     return [kind for kind in KINDS if not unused.get(kind)]
 

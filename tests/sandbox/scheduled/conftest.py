@@ -44,7 +44,7 @@ class Accounts:
         items = [item for item in yaml.safe_load_all(done.stdout) if item]
         if without:
             items = [_without(item, *without) for item in items]
-        self.cluster.apply(items)
+        Cluster(self.cluster.name, self.cluster.kubeconfig, "").apply(items)  # in several namespaces
         document = yaml.safe_load(self.cluster.kubeconfig.read_text())
         token = self.cluster.kubectl("-n", "llm", "create", "token", name, "--duration=1h").strip()
         document["users"][0]["user"] = {"token": token}

@@ -3,7 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from desk import Desk
+
+from .desk import Desk
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from desk import Desk, notebook
+
+from .desk import Desk, notebook
 
 FILES = {"00_a.ipynb", "report.html", "summary.json", "junit.xml"}
 SECRET = "my-own-secret-value"

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from xml.etree import ElementTree
 
 import pytest
-from desk import Desk, notebook
+
+from .desk import Desk, notebook
 
 TOKEN = "hf_abcdefghijklmnopqrstuvwx"
 PASSWORD = "correct-horse-battery"
