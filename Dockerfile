@@ -3,8 +3,11 @@
 FROM python:3.13.7-slim-trixie AS build
 WORKDIR /src
 RUN python -m venv /opt/venv
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY lib lib
+COPY notebooks notebooks
+COPY params params
+COPY manifests manifests
 RUN /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check ".[s3,gs,abs]" \
     && /opt/venv/bin/pip uninstall --yes pip
 
@@ -12,9 +15,6 @@ RUN /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check ".[s3,g
 FROM python:3.13.7-slim-trixie
 COPY --from=build /opt/venv /opt/venv
 WORKDIR /opt/runbook
-COPY notebooks notebooks
-COPY params params
-COPY manifests manifests
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 1000:1000
 ENTRYPOINT ["runbook"]

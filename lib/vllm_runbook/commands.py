@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from . import files
+from .initialise.copies import installed, read_stamp
 from .result_options import DIRECTORY, FILE, result_options
 
 
@@ -33,7 +35,7 @@ from .result_options import DIRECTORY, FILE, result_options
 @click.option("--params-file", type=FILE, help="YAML mapping of the same.")
 @click.option("--fresh", is_flag=True, help="Start over instead of resuming a run that failed or was interrupted.")
 @click.option("--runs-dir", type=DIRECTORY, default=Path("runs"), show_default=True, help="Where runs are kept.")
-@click.option("--notebooks-dir", type=DIRECTORY, help="By default ./notebooks, or this repository's.")
+@click.option("--notebooks-dir", type=DIRECTORY, help="Instead of those of `runbook init`, or the package's own.")
 @click.option("--timeout", type=click.FloatRange(min=1), help="Seconds that one cell may take.")
 @result_options
 def run_notebooks(
@@ -56,18 +58,18 @@ def run_notebooks(
 ) -> None:
     """Execute the notebooks in order and write a report.
 
-    Without names: all but those that run on request only (teardown). A run that failed or was
-    interrupted is resumed. Exit codes: 0 all passed, 1 a notebook failed, 2 wrong arguments, 3 another run
-    is at work, 130 interrupted.
+    Without names: all but those that run on request only (teardown), and those for which the platform
+    lacks something (spot nodes), which are left out with the reason. A run that failed or was interrupted
+    is resumed. Exit codes: 0 all passed, 1 a notebook failed, 2 wrong arguments, 3 another
+    run is at work, 130 interrupted.
     """
     from .runner.ending import FAILED_CODE, execute
     from .runner.run import Request
-    from .runner.selection import directory
     from .runner.state import PASSED
 
     named = [f"{name}={value}" for name, value in (("platform", platform), ("model", model)) if value]
     request = Request(
-        notebooks_dir=directory(notebooks_dir),
+        notebooks_dir=_chosen(notebooks_dir),
         runs_dir=runs_dir,
         names=notebooks,
         first=first,
@@ -91,6 +93,21 @@ def run_notebooks(
         click.echo(f"executed notebook: {runs_dir / 'latest' / (failed.name + '.ipynb')}", err=True)
         click.echo("The same command resumes at this notebook.", err=True)
         sys.exit(FAILED_CODE)
+
+
+def _chosen(given: Path | None) -> Path:
+    """The notebooks' directory; says so where they are the package's, or of another version than it."""
+    directory = files.notebooks(given)
+    if directory == files.SHIPPED / "notebooks":
+        click.echo("the installed notebooks, params and manifests (runbook init DIRECTORY copies them, to edit)")
+    stamp = read_stamp(directory.parent)
+    if stamp and stamp.version != installed():
+        click.echo(
+            f"{directory.parent} has the files of version {stamp.version}, and {installed()} is installed: "
+            f"runbook init --upgrade {directory.parent}",
+            err=True,
+        )
+    return directory
 
 
 @click.command()

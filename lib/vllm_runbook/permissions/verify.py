@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..cluster import Rule, rules
 from ..cluster.lease import NAME
 from ..params import Platform
-from .rights import RBAC, READ
+from .rights import MONITORS, RBAC, READ
 
 _CORE = "serviceaccounts services configmaps persistentvolumeclaims"
 
@@ -26,8 +26,9 @@ def verify(platform: Platform) -> list[Rule]:
         found += _objects(platform.metrics.namespace)
         if platform.rehearsal.outage:  # our Prometheus looks there, too
             found += rules("get", "roles rolebindings", group=RBAC, namespace=platform.naive_namespace)
-    if platform.metrics.discovery == "pod_monitor":
-        found += rules("get", "podmonitors", group="monitoring.coreos.com", namespace=namespace)
+    if platform.metrics.discovery in MONITORS:
+        resource, group = MONITORS[platform.metrics.discovery]
+        found += rules("get", resource, group=group, namespace=namespace)
     if platform.storage.copy_by == "snapshot":
         found += rules("get", "volumesnapshots", group="snapshot.storage.k8s.io", namespace=namespace)
     if platform.autoscaling.install != "existing":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ from . import outcome, report, results, state, summaries, webhook
 from .execute import execute
 from .locking import Guard, await_quiet
 from .secrets import scrub
-from .selection import Settings, Source, select, settings, sources
-from .state import FAILED, INTERRUPTED, PASSED, Run, Step
+from .selection import Settings, Source, lacking, select, settings, sources
+from .state import FAILED, INTERRUPTED, PASSED, SKIPPED, Run, Step
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ def run(request: Request) -> Run:
     chosen = select(found, request.names, request.first, request.last, everything=request.everything)
     given = settings(found, request.pairs, request.params_file)
     valid = _validate(given, chosen)
+    left_out = _left_out(request, valid, chosen)
     if request.output:
         results.check(request.output)
     hook = webhook.address(request.webhook)
@@ -76,7 +77,7 @@ def run(request: Request) -> Run:
         current = _resumed_or_new(request, chosen, parameters)
         guard = Guard(valid, request.patience)
         try:
-            _all(request, current, chosen, given, guard)
+            _all(request, current, chosen, given, guard, left_out)
         except KeyboardInterrupt:
             if guard.lost:
                 raise guard.lost from None
@@ -91,15 +92,22 @@ def run(request: Request) -> Run:
         return current
 
 
-def _all(request: Request, current: Run, chosen: Sequence[Source], given: Settings, guard: Guard) -> None:
+def _all(
+    request: Request,
+    current: Run,
+    chosen: Sequence[Source],
+    given: Settings,
+    guard: Guard,
+    left_out: Mapping[str, str],
+) -> None:
     for source, step in zip(chosen, current.steps, strict=True):
-        if step.status == PASSED:
-            continue
-        if (
-            not (_guarded(guard, source, step) and _one(request, current, source, step, given))
-            and not request.keep_going
-        ):
-            return
+        if why := left_out.get(source.name):
+            step.skip(why)
+            click.echo(line(step))
+        elif step.status != PASSED:
+            passed = _guarded(guard, source, step) and _one(request, current, source, step, given)
+            if not passed and not request.keep_going:
+                return
 
 
 def _guarded(guard: Guard, source: Source, step: Step) -> bool:
@@ -143,6 +151,25 @@ def _validate(given: Settings, chosen: Sequence[Source]) -> Params | None:
     return params.load(platform, model, given.overrides) if platform and model else None
 
 
+def _left_out(request: Request, valid: Params | None, chosen: Sequence[Source]) -> dict[str, str]:
+    """Notebooks for which the platform lacks something, and what.
+
+    Raises:
+        RunbookError: such a notebook was asked for by name, or there is no other.
+    """
+    if valid is None:
+        return {}
+    found = {source.name: why for source in chosen if (why := lacking(source, valid.platform))}
+    if found and (request.names or len(found) == len(chosen)):
+        raise RunbookError(
+            f"{', '.join(found)} can't run here",
+            why="\n".join(dict.fromkeys(found.values())),
+            next_step="Describe it in the platform's file, or leave the notebook out: without names that happens by "
+            "itself.",
+        )
+    return found
+
+
 def _resumed_or_new(request: Request, chosen: Sequence[Source], parameters: dict[str, Any]) -> Run:
     last = state.latest(request.runs_dir)
     names = [source.name for source in chosen]
@@ -169,6 +196,8 @@ def _one(request: Request, current: Run, source: Source, step: Step, given: Sett
 
 def line(step: Step) -> str:
     """One notebook's outcome."""
+    if step.status == SKIPPED:
+        return f"--  {step.name:<22} left out: {step.skipped}"
     checks = step.result.get("checks", [])
     held = f"{sum(check['ok'] for check in checks)}/{len(checks)} checks" if checks else "no checks"
     changed = step.result.get("changed", 0)

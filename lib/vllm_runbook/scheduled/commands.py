@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import click
 
+from .. import files
 from ..errors import RunbookError
 from ..params import Params, ParamsError
 from ..result_options import DIRECTORY, FILE, result_options
@@ -81,7 +82,6 @@ def verify(
     """
     from ..runner.ending import execute
     from ..runner.run import Request
-    from ..runner.selection import directory
     from ..runner.state import PASSED
     from .rbac import VERIFY
 
@@ -89,7 +89,7 @@ def verify(
     own = [f"platform={platform}", f"model={model}", f"permissions_of='{numbers}'", "downloads=false"]
     own += [f"applied='{applied}'"]
     request = Request(
-        notebooks_dir=directory(notebooks_dir),
+        notebooks_dir=files.notebooks(notebooks_dir),
         runs_dir=runs_dir,
         names=VERIFY,
         pairs=[*pairs, *own],

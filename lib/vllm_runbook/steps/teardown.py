@@ -37,6 +37,7 @@ KINDS = (
     "CustomResourceDefinition",
     "APIService",
     "PodMonitor",
+    "PodMonitoring",
     "ScaledObject",
     "KWOKNodeClass",
     "NodePool",
@@ -190,6 +191,7 @@ def _kinds(book: Notebook) -> list[str]:
     platform = book.params.platform
     unused = {
         "PodMonitor": platform.metrics.discovery != "pod_monitor",
+        "PodMonitoring": platform.metrics.discovery != "pod_monitoring",
         "VolumeSnapshot": platform.storage.copy_by != "snapshot",
         "KWOKNodeClass": platform.provisioning.install != "manifest",
     }

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ print("holds")
 """
 
 
-def notebook(*code: str, parameters: str = "", changed: int = 0, on_request: bool = False) -> Any:
+def notebook(
+    *code: str, parameters: str = "", changed: int = 0, on_request: bool = False, needs: Sequence[str] = ()
+) -> Any:
     cells = [nbformat.v4.new_markdown_cell("# A title\n\nSome words.")]
     if parameters:
         cells.append(nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}))
@@ -31,6 +34,8 @@ def notebook(*code: str, parameters: str = "", changed: int = 0, on_request: boo
     book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     if on_request:
         book.metadata["runbook"] = {"on_request": True}
+    if needs:
+        book.metadata["runbook"] = {"needs": list(needs)}
     return book
 
 
@@ -45,7 +50,7 @@ class Desk:
         nbformat.write(book, self.directory / "notebooks" / f"{name}.ipynb")
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "runbook_cli.main", "run", *arguments]
+        return [sys.executable, "-m", "runbook_cli.main", "run", "--notebooks-dir", "notebooks", *arguments]
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         env = {**os.environ, **environment}
