@@ -9,6 +9,7 @@ from vllm_runbook.doctor.command import doctor
 from vllm_runbook.drills.commands import drill
 from vllm_runbook.initialise.command import init
 from vllm_runbook.params.command import params
+from vllm_runbook.scheduled.commands import roles, schedule, verify
 from vllm_sandbox.cli import sandbox
 
 
@@ -25,6 +26,9 @@ main.add_command(normalise)
 main.add_command(params)
 main.add_command(doctor)
 main.add_command(drill)
+main.add_command(verify)
+main.add_command(schedule)
+main.add_command(roles)
 
 if __name__ == "__main__":
     main()

@@ -8,13 +8,8 @@ from pathlib import Path
 import click
 
 from . import files
-from .errors import RunbookError
 from .initialise.copies import installed, read_stamp
-from .params import ParamsError
-
-DIRECTORY = click.Path(file_okay=False, path_type=Path)
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-INTERRUPTED_CODE = 130
+from .result_options import DIRECTORY, FILE, result_options
 
 
 @click.command(name="run")
@@ -42,6 +37,7 @@ INTERRUPTED_CODE = 130
 @click.option("--runs-dir", type=DIRECTORY, default=Path("runs"), show_default=True, help="Where runs are kept.")
 @click.option("--notebooks-dir", type=DIRECTORY, help="Instead of those of `runbook init`, or the package's own.")
 @click.option("--timeout", type=click.FloatRange(min=1), help="Seconds that one cell may take.")
+@result_options
 def run_notebooks(
     notebooks: tuple[str, ...],
     first: str | None,
@@ -55,37 +51,40 @@ def run_notebooks(
     runs_dir: Path,
     notebooks_dir: Path | None,
     timeout: float | None,
+    output: str | None,
+    keep: int | None,
+    webhook: str | None,
+    patience: float,
 ) -> None:
     """Execute the notebooks in order and write a report.
 
     Without names: all but those that run on request only (teardown), and those for which the platform
     lacks something (spot nodes), which are left out with the reason. A run that failed or was interrupted
-    is resumed. Exit codes: 0 all passed, 1 a notebook failed, 2 wrong arguments, 130 interrupted.
+    is resumed. Exit codes: 0 all passed, 1 a notebook failed, 2 wrong arguments, 3 another
+    run is at work, 130 interrupted.
     """
-    from .runner.run import Request, run
+    from .runner.ending import FAILED_CODE, execute
+    from .runner.run import Request
     from .runner.state import PASSED
 
     named = [f"{name}={value}" for name, value in (("platform", platform), ("model", model)) if value]
-    try:
-        request = Request(
-            notebooks_dir=_chosen(notebooks_dir),
-            runs_dir=runs_dir,
-            names=notebooks,
-            first=first,
-            last=last,
-            everything=everything,
-            pairs=[*pairs, *named],
-            params_file=params_file,
-            fresh=fresh,
-            timeout=timeout,
-        )
-        done = run(request)
-    except (ParamsError, RunbookError) as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        click.echo("interrupted; the same command goes on where it stopped", err=True)
-        sys.exit(INTERRUPTED_CODE)
+    request = Request(
+        notebooks_dir=_chosen(notebooks_dir),
+        runs_dir=runs_dir,
+        names=notebooks,
+        first=first,
+        last=last,
+        everything=everything,
+        pairs=[*pairs, *named],
+        params_file=params_file,
+        fresh=fresh,
+        timeout=timeout,
+        output=output,
+        keep=keep,
+        webhook=webhook,
+        patience=patience,
+    )
+    done = execute(request)
     click.echo(f"{'changed ' + str(done.changed) + ' objects' if done.changed else 'nothing changed'}")
     click.echo(f"report: {runs_dir / 'latest' / 'report.html'}")
     if done.status != PASSED:
@@ -93,7 +92,7 @@ def run_notebooks(
         click.echo(f"\n{failed.name} failed: {failed.error['ename']}: {failed.error['evalue']}", err=True)
         click.echo(f"executed notebook: {runs_dir / 'latest' / (failed.name + '.ipynb')}", err=True)
         click.echo("The same command resumes at this notebook.", err=True)
-        sys.exit(1)
+        sys.exit(FAILED_CODE)
 
 
 def _chosen(given: Path | None) -> Path:

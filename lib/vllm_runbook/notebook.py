@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,12 +14,16 @@ from . import cluster as k8s
 from . import params as parameters
 from . import sizing as sizes
 from .cluster import Cluster, Object, Plan
+from .cluster.lease import holder_of
 from .errors import RunbookError
 from .params import Params
 from .params.errors import ParamsError, Problem
+from .permissions import TITLES, changes_something, permissions
 from .sizing import Sizing
-from .steps.permissions import TITLES, permissions
 from .verdict import Result
+
+#: Environment variable by which the runner names the holder of the Lease that it took for this notebook.
+HOLDER = "RUNBOOK_LEASE_HOLDER"
 
 
 class Notebook:
@@ -82,12 +87,13 @@ def begin(step: str, platform: str, model: str, overrides: Mapping[str, Any] | s
 
     Raises:
         ParamsError: before anything touches the cluster.
-        RunbookError: the cluster can't be reached, or permissions are missing; names each.
+        RunbookError: the cluster can't be reached, permissions are missing (names each), or a run is at work there.
     """
     params = parameters.load(platform, model, _mapping(overrides))
     cluster = k8s.connect(params.platform)
     book = Notebook(step, params, cluster)
     _require_permissions(book)
+    _require_nobody_else(book)
     print(f"{book.result.title}: {params.model.hub_id} on {params.platform.title} (context {cluster.context})")
     if params.platform.notice:
         print(params.platform.notice)
@@ -110,4 +116,19 @@ def _require_permissions(book: Notebook) -> None:
             f"{book.result.title}: {len(missing)} permissions are missing in {book.cluster.context}",
             why="\n".join(f"may not {rule}" + (f" ({reason})" if reason else "") for rule, reason in missing),
             next_step="Ask whoever runs the cluster for them; nothing was changed.",
+        )
+
+
+def _require_nobody_else(book: Notebook) -> None:
+    """Whoever changes something does it alone: in Lab no run may be at work, in a run only this one."""
+    if not changes_something(book.step, book.params.platform):
+        return
+    held, mine = holder_of(book.cluster, book.namespace), os.environ.get(HOLDER)
+    if held and held.holder != mine:
+        raise held
+    if mine and not held:
+        raise RunbookError(
+            "This run doesn't hold the Lease that it took",
+            why="it could not be renewed in time, or somebody deleted it",
+            next_step="Start the same command again.",
         )

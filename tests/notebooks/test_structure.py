@@ -11,8 +11,8 @@ import nbformat
 import pytest
 
 from vllm_runbook.params import Platform
+from vllm_runbook.permissions import TITLES
 from vllm_runbook.runner.normalise import normalised
-from vllm_runbook.steps.permissions import TITLES
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "notebooks").glob("*.ipynb"))

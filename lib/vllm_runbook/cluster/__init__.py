@@ -4,7 +4,7 @@ from .access import Rule, refused, rules
 from .client import MANAGER, ApiError, Cluster
 from .connect import connect
 from .objects import API_VERSIONS, Object, Ref, changed, get_in, in_order, load, ref_of
-from .ownership import Conflict, created, is_ours, release
+from .ownership import Conflict, created, is_ours, marked, release
 from .planning import Applied, Change, Plan, apply, delete, plan, wait_gone
 from .programs import Program, program
 from .proxy import ServiceProxy
@@ -41,6 +41,7 @@ __all__ = [
     "is_ours",
     "is_true",
     "load",
+    "marked",
     "plan",
     "program",
     "ref_of",

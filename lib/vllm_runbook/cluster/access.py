@@ -10,26 +10,34 @@ from .client import Cluster
 
 @dataclass(frozen=True, order=True)
 class Rule:
-    """One permission, as RBAC knows it. ``namespace`` empty: in the whole cluster."""
+    """One permission, as RBAC knows it. ``namespace`` empty: in the whole cluster; ``name``: of that object only."""
 
     verb: str
     resource: str
     group: str = ""
     namespace: str = ""
     subresource: str = ""
+    name: str = ""
 
     def __str__(self) -> str:
         what = self.resource + (f"/{self.subresource}" if self.subresource else "")
         what += f".{self.group}" if self.group else ""
+        what += f" {self.name}" if self.name else ""
         return f"{self.verb} {what}" + (f" in {self.namespace}" if self.namespace else "")
 
 
-def rules(verbs: str, resources: str, *, group: str = "", namespace: str = "") -> list[Rule]:
-    """Rules for all combinations: ``rules("get list", "pods pods/log", namespace="llm")``."""
+def rules(verbs: str, resources: str, *, group: str = "", namespace: str = "", names: str = "") -> list[Rule]:
+    """Rules for all combinations: ``rules("get list", "pods pods/log", namespace="llm")``.
+
+    Args:
+        names: only objects of these names. Creation can't be limited so: a new object has no name yet when it is asked.
+    """
     found = []
     for resource in resources.split():
         name, _, sub = resource.partition("/")
-        found += [Rule(verb, name, group, namespace, sub) for verb in verbs.split()]
+        found += [
+            Rule(verb, name, group, namespace, sub, only) for verb in verbs.split() for only in names.split() or ("",)
+        ]
     return found
 
 
@@ -43,6 +51,7 @@ def refused(cluster: Cluster, wanted: Iterable[Rule]) -> list[tuple[Rule, str]]:
             "group": rule.group,
             "namespace": rule.namespace,
             "subresource": rule.subresource,
+            "name": rule.name,
         }
         review = {
             "apiVersion": "authorization.k8s.io/v1",

@@ -53,6 +53,7 @@ API_VERSIONS = {
     "NodePool": "karpenter.sh/v1",
     "NodeClaim": "karpenter.sh/v1",
     "KWOKNodeClass": "karpenter.kwok.sh/v1alpha1",
+    "Lease": "coordination.k8s.io/v1",
     "VolumeSnapshot": "snapshot.storage.k8s.io/v1",
 }
 

@@ -36,9 +36,14 @@ Version = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$", description="a versio
 
 
 class Kubernetes(Strict):
-    """Which API server: a context of a kubeconfig file, or (context null) the cluster we run in."""
+    """Which API server: a context of a kubeconfig file, or (context null) the cluster we run in.
+
+    ``pod_context`` is the context that the cluster's own pods use: null, their service account, but in a sandbox, whose
+    pods find a kubeconfig.
+    """
 
     context: str | None = None
+    pod_context: str | None = None
     kubeconfig: str | None = None
 
 
@@ -318,6 +323,13 @@ class Spot(Strict):
         return self
 
 
+class Results(Strict):
+    """The claim with the reports of the nightly verification (``runbook schedule``): about 5 MiB each."""
+
+    size: Quantity = "2Gi"
+    class_name: Name | None = Field(default=None, alias="class")
+
+
 class Platform(Strict):
     """One cluster.
 
@@ -342,6 +354,7 @@ class Platform(Strict):
     spot: Spot | None = None
     rollout: Rollout = Rollout()
     rehearsal: Rehearsal = Rehearsal()
+    results: Results = Results()
     request_memory_mib: float = Field(default=2, gt=0)
     time_scale: float = Field(default=1, ge=1)
 

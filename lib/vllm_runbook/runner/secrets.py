@@ -6,14 +6,21 @@ import os
 import re
 from pathlib import Path
 
-_NAMES = re.compile(r"TOKEN|SECRET|PASSWORD|API_?KEY", re.IGNORECASE)
+_NAMES = re.compile(r"TOKEN|SECRET|PASSWORD|API_?KEY|WEBHOOK", re.IGNORECASE)
 _HUB_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}\b")
 _LEAST = 8
 MASK = "•••"
+_hidden: set[str] = set()
+
+
+def hide(value: str) -> None:
+    """Scrub a value from now on that is in no environment variable: an address that is a secret, from an option."""
+    if len(value) >= _LEAST:
+        _hidden.add(value)
 
 
 def scrub(text: str) -> str:
-    """The text without values of environment variables that name a secret, and without hub tokens."""
+    """The text without values of environment variables that name a secret, hidden values and hub tokens."""
     for value in sorted(_values(), key=len, reverse=True):
         text = text.replace(value, MASK)
     return _HUB_TOKEN.sub(MASK, text)
@@ -27,4 +34,4 @@ def scrub_file(file: Path) -> None:
 
 
 def _values() -> set[str]:
-    return {value for name, value in os.environ.items() if _NAMES.search(name) and len(value) >= _LEAST}
+    return _hidden | {value for name, value in os.environ.items() if _NAMES.search(name) and len(value) >= _LEAST}

@@ -126,19 +126,23 @@ def can_resume(run: Run | None, notebooks_dir: Path, parameters: dict[str, Any],
     )
 
 
+class Busy(RunbookError):
+    """Another run is at work in the directory."""
+
+
 @contextmanager
 def exclusive(runs_dir: Path) -> Iterator[None]:
     """One run at a time in a directory.
 
     Raises:
-        RunbookError: another one is at work there.
+        Busy: another one is at work there.
     """
     runs_dir.mkdir(parents=True, exist_ok=True)
     with (runs_dir / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise RunbookError(
+            raise Busy(
                 f"Another run is at work in {runs_dir}", next_step="Wait for it, or use another --runs-dir."
             ) from error
         lock.write(str(os.getpid()))

@@ -8,10 +8,10 @@ import re
 from .. import cluster as k8s
 from ..cluster import Object, Ref
 from ..notebook import Notebook
+from ..permissions import TITLES, permissions
 from ..tables import Table
 from . import device_plugin, storage_classes
 from .gpu_nodes import has_gpu, nodes_table
-from .permissions import TITLES, permissions
 
 #: preStop's ``sleep`` action is on by default since Kubernetes 1.30.
 MINIMUM = (1, 30)
@@ -28,15 +28,22 @@ def versions(book: Notebook) -> Table:
     )
 
 
-def access(book: Notebook) -> Table:
-    """The permissions of every notebook, asked one by one; notes the check. Rows are what is missing."""
+def access(book: Notebook, of: object = "all") -> Table:
+    """The permissions of every notebook, asked one by one; notes the check. Rows are what is missing.
+
+    Args:
+        of: only of these, by their numbers: ``00 09 30``.
+    """
     missing = []
-    for step, title in TITLES.items():
+    numbers = [] if of == "all" else [int(word) for word in str(of).split()]
+    chosen = {step: title for step, title in TITLES.items() if not numbers or int(step[:2]) in numbers}
+    for step, title in chosen.items():
         wanted = permissions(step, book.params.platform)
         refused = k8s.refused(book.cluster, wanted)
         missing += [(step, title, rule, reason) for rule, reason in refused]
     words = "; ".join(f"{step}: {rule}" for step, _, rule, _ in missing)
-    book.check("we have the permissions for every notebook", not missing, words)
+    which = "every notebook" if not numbers else f"notebooks {', '.join(step[:2] for step in chosen)}"
+    book.check(f"we have the permissions for {which}", not missing, words)
     return Table(("notebook", "title", "missing permission", "reason"), missing or [("all", "", "none is missing", "")])
 
 
@@ -77,8 +84,10 @@ def storage(book: Notebook) -> Table:
     return Table(("for", "class", "access mode", "verdict"), rows or [("every node", "(a directory)", "", "can")])
 
 
-def token(book: Notebook) -> None:
-    """Note whether a gated model's token is to be had."""
+def token(book: Notebook, *, downloads: bool = True) -> None:
+    """Note whether a gated model's token is to be had, if there is something to download."""
+    if not downloads:
+        return
     model, secret = book.params.model, book.params.platform.hub.token_secret
     if not model.gated:
         book.check("no token is needed: the model is open", True)

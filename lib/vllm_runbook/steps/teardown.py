@@ -21,6 +21,7 @@ KINDS = (
     "Deployment",
     "DaemonSet",
     "Job",
+    "CronJob",
     "PodDisruptionBudget",
     "Service",
     "ServiceAccount",
@@ -41,6 +42,9 @@ KINDS = (
     "KWOKNodeClass",
     "NodePool",
 )
+#: Namespaces of the cluster, and what we put there; nothing else of them is looked at, their Secrets above all.
+_CLUSTERS_OWN = ("kube-system", "kube-node-lease")
+_SHARED_KINDS = ("DaemonSet", "Role", "RoleBinding")
 #: What a namespace has without anybody's doing, or by the programs that we put there.
 _NOBODYS = ("kube-root-ca.crt", "default", "kedaorg-certs")
 #: Looked for before a namespace goes: what others may have put into it.
@@ -95,7 +99,7 @@ def plan(book: Notebook, *, delete_weights: bool = False) -> Scope:
     """
     if now := drills.running(book):
         raise RunbookError(f"The drill {now.drill} is under way", next_step="End it first: runbook drill reset.")
-    found = list(k8s.created(book.cluster, _kinds(book), _namespaces(book)))
+    found = _created(book)
     keep = {} if delete_weights else _weights(book, [ref for ref, _ in found])
     keep |= _in_use(book, [ref for ref, _ in found])
     for ref, _ in found:
@@ -109,7 +113,7 @@ def _weights(book: Notebook, found: Sequence[Ref]) -> dict[Ref, str]:
     rehearsal = book.params.platform.naive_namespace
     kinds = ("PersistentVolumeClaim", "VolumeSnapshot")
     claims = [ref for ref in found if ref.kind in kinds and ref.namespace != rehearsal]
-    keep = {ref: "holds weights; delete_weights=True removes it" for ref in claims}
+    keep = {ref: "holds weights, or reports; delete_weights=True removes it" for ref in claims}
     spaces = {claim.namespace for claim in claims}
     return keep | {
         ref: "its claims would go with it" for ref in found if ref.kind == "Namespace" and ref.name in spaces
@@ -174,7 +178,7 @@ def remove(book: Notebook, scope: Scope) -> None:
 def verify(book: Notebook, scope: Scope) -> None:
     """Look again; note the checks."""
     kept = {ref for ref, _ in scope.keep}
-    left = [ref for ref, _ in k8s.created(book.cluster, _kinds(book), _namespaces(book)) if ref not in kept]
+    left = [ref for ref, _ in _created(book) if ref not in kept]
     book.check("nothing that this runbook created is left but what was to stay", not left, _names(left))
     pods, nodes = crowd.count(book)
     book.check("nothing of the crowd is left", not (pods or nodes), f"{pods} pods, {nodes} nodes")
@@ -189,17 +193,20 @@ def _kinds(book: Notebook) -> list[str]:
         "PodMonitor": platform.metrics.discovery != "pod_monitor",
         "PodMonitoring": platform.metrics.discovery != "pod_monitoring",
         "VolumeSnapshot": platform.storage.copy_by != "snapshot",
+        "KWOKNodeClass": platform.provisioning.install != "manifest",
     }
     return [kind for kind in KINDS if not unused.get(kind)]
 
 
-def _namespaces(book: Notebook) -> list[str]:
-    """Where this runbook makes objects."""
+def _created(book: Notebook) -> list[Target]:
+    """What this runbook made, in the order of creation: in the cluster's own namespaces first, it goes last."""
     platform = book.params.platform
-    spaces = (platform.namespace, platform.naive_namespace, platform.device_plugin.namespace)
-    homes = (platform.metrics.namespace, platform.autoscaling.namespace, platform.provisioning.namespace)
-    others = (crowd.NAMESPACE, "kube-system", "kube-node-lease")
-    return list(dict.fromkeys((*spaces, *homes, *others)))
+    homes = [platform.namespace, platform.naive_namespace, platform.metrics.namespace, platform.autoscaling.namespace]
+    homes += [platform.provisioning.namespace] if platform.provisioning.install == "manifest" else []
+    homes += [crowd.NAMESPACE] if platform.rehearsal.crowd else []
+    shared = [platform.device_plugin.namespace, *_CLUSTERS_OWN]
+    there = k8s.created(book.cluster, _SHARED_KINDS, [name for name in dict.fromkeys(shared) if name not in homes])
+    return [*there, *k8s.created(book.cluster, _kinds(book), dict.fromkeys(homes))]
 
 
 def _seconds(book: Notebook) -> float:

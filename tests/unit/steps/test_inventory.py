@@ -12,9 +12,9 @@ import pytest
 from vllm_runbook import charts, params
 from vllm_runbook.cluster import Object, ref_of
 from vllm_runbook.params import Platform
+from vllm_runbook.permissions import TITLES, permissions
 from vllm_runbook.steps import device_plugin, teardown
 from vllm_runbook.steps.inventory import Inventory, inventory
-from vllm_runbook.steps.permissions import TITLES, permissions
 
 PLATFORMS = sorted(file.stem for file in (Path(__file__).parents[3] / "params" / "platforms").glob("*.yaml"))
 #: Without a chart, which needs the network.
