@@ -16,8 +16,8 @@ from .cluster import Cluster, Object, Plan
 from .errors import RunbookError
 from .params import Params
 from .params.errors import ParamsError, Problem
+from .permissions import TITLES, permissions
 from .sizing import Sizing
-from .steps.permissions import TITLES, permissions
 from .verdict import Result
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import nbformat
 import pytest
 
+from vllm_runbook.permissions import TITLES
 from vllm_runbook.runner.normalise import normalised
-from vllm_runbook.steps.permissions import TITLES
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -8,10 +8,10 @@ import re
 from .. import cluster as k8s
 from ..cluster import Object, Ref
 from ..notebook import Notebook
+from ..permissions import TITLES, permissions
 from ..tables import Table
 from . import device_plugin, storage_classes
 from .gpu_nodes import has_gpu, nodes_table
-from .permissions import TITLES, permissions
 
 #: preStop's ``sleep`` action is on by default since Kubernetes 1.30.
 MINIMUM = (1, 30)

@@ -14,8 +14,8 @@ import yaml
 from conftest import Cluster
 from vllm_runbook import notebook
 from vllm_runbook.notebook import Notebook
+from vllm_runbook.permissions import TITLES
 from vllm_runbook.steps import device_plugin, provisioning, teardown
-from vllm_runbook.steps.permissions import TITLES
 from vllm_sandbox.node.node import KUBELET, KUBELET_STOPPED
 
 ROOT = Path(__file__).parents[3]

@@ -1,6 +1,6 @@
 """The usual guide's deployment: every fault seen, mended until it serves, and gone without a trace.
 
-One walk for the whole module, by a service account that may do what permissions.py says and nothing else.
+One walk for the whole module, by a service account that may do what permissions/serving.py says and nothing else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from conftest import Cluster
 from vllm_runbook import notebook, params
 from vllm_runbook.cluster import ServiceProxy, connect
 from vllm_runbook.notebook import Notebook
-from vllm_runbook.steps import deploy, device_plugin, gpu_nodes, naive, permissions, teardown
+from vllm_runbook.permissions import serving as rights
+from vllm_runbook.steps import deploy, device_plugin, gpu_nodes, naive, teardown
 from vllm_runbook.steps.naive_faults import FAULTS, Faults
 from vllm_runbook.steps.naive_readings import all_of_them
 from vllm_runbook.steps.naive_walk import Walk
@@ -71,7 +72,7 @@ def restricted(cluster: Cluster, file: Path) -> Notebook:
     """A notebook whose service account has the permissions of the walk."""
     overrides = {"namespace": cluster.namespace, "kubernetes.kubeconfig": str(file)}
     found = params.load("sandbox", "qwen3-8b", overrides)
-    name, rules = cluster.namespace, permissions._naive(found.platform)
+    name, rules = cluster.namespace, rights.naive(found.platform)
     each: list[dict[str, Any]] = [
         {
             "apiGroups": [rule.group],

@@ -1,27 +1,10 @@
-"""Words and parts of the permissions: verbs, the removal of what we made, and Karpenter's."""
+"""Karpenter and its pools."""
 
 from __future__ import annotations
 
 from ..cluster import Rule, rules
 from ..params import Platform
-
-READ = "get list watch"
-WRITE = "get list watch create patch"
-RBAC = "rbac.authorization.k8s.io"
-
-
-def removal(namespace: str) -> list[Rule]:
-    """To find and delete what we made in a namespace."""
-    verbs = "get list watch delete"
-    return [
-        *rules(verbs, "services serviceaccounts secrets configmaps persistentvolumeclaims", namespace=namespace),
-        *rules(verbs, "deployments daemonsets", group="apps", namespace=namespace),
-        *rules(verbs, "jobs", group="batch", namespace=namespace),
-        *rules(verbs, "poddisruptionbudgets", group="policy", namespace=namespace),
-        *rules(verbs, "roles rolebindings", group=RBAC, namespace=namespace),
-        *rules(verbs, "scaledobjects", group="keda.sh", namespace=namespace),
-        *rules("list", "statefulsets", group="apps", namespace=namespace),
-    ]
+from .rights import RBAC, WRITE, removal
 
 
 def provisioning(platform: Platform) -> list[Rule]:

@@ -1,0 +1,23 @@
+"""Words of the permissions, and the removal of what we made in a namespace."""
+
+from __future__ import annotations
+
+from ..cluster import Rule, rules
+
+READ = "get list watch"
+WRITE = "get list watch create patch"
+RBAC = "rbac.authorization.k8s.io"
+
+
+def removal(namespace: str) -> list[Rule]:
+    """To find and delete what we made in a namespace."""
+    verbs = "get list watch delete"
+    return [
+        *rules(verbs, "services serviceaccounts secrets configmaps persistentvolumeclaims", namespace=namespace),
+        *rules(verbs, "deployments daemonsets", group="apps", namespace=namespace),
+        *rules(verbs, "jobs", group="batch", namespace=namespace),
+        *rules(verbs, "poddisruptionbudgets", group="policy", namespace=namespace),
+        *rules(verbs, "roles rolebindings", group=RBAC, namespace=namespace),
+        *rules(verbs, "scaledobjects", group="keda.sh", namespace=namespace),
+        *rules("list", "statefulsets", group="apps", namespace=namespace),
+    ]

@@ -1,0 +1,31 @@
+"""10: to find and delete what we made, wherever a notebook makes something."""
+
+from __future__ import annotations
+
+from ..cluster import Rule, rules
+from ..params import Platform
+from .crowd import remove_crowd
+from .provisioning import remove_karpenter
+from .rights import RBAC, removal
+
+
+def teardown(platform: Platform) -> list[Rule]:
+    """To find and delete what we made, wherever a notebook makes something."""
+    verbs = "get list watch delete"
+    spaces = (platform.namespace, platform.naive_namespace, platform.metrics.namespace, platform.autoscaling.namespace)
+    found = [
+        *rules("get list patch", "nodes"),
+        *rules("list", "pods"),
+        *rules(verbs, "namespaces"),
+        *rules(verbs, "daemonsets", group="apps", namespace=platform.device_plugin.namespace),
+        *rules(verbs, "rolebindings", group=RBAC, namespace="kube-system"),
+        *rules(verbs, "priorityclasses", group="scheduling.k8s.io"),
+        *rules(verbs, "clusterroles clusterrolebindings", group=RBAC),
+        *rules(verbs, "customresourcedefinitions", group="apiextensions.k8s.io"),
+        *rules(verbs, "apiservices", group="apiregistration.k8s.io"),
+        *remove_crowd(platform),
+        *remove_karpenter(platform),
+    ]
+    for space in dict.fromkeys(spaces):
+        found += removal(space)
+    return found
