@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -32,6 +33,9 @@ Image = Annotated[
 Quantity = Annotated[str, Field(pattern=r"^[1-9]\d*(Ki|Mi|Gi|Ti)$", description="a quantity such as 200Gi")]
 AccessMode = Literal["ReadWriteOnce", "ReadWriteOncePod", "ReadOnlyMany", "ReadWriteMany"]
 Positive = Annotated[int, Field(gt=0)]
+Cidr = Annotated[
+    str, Field(description="addresses such as 10.0.0.0/16"), AfterValidator(lambda text: str(ip_network(text)))
+]
 Version = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$", description="a version such as 1.2.3")]
 
 
@@ -120,6 +124,29 @@ class Hub(Strict):
     endpoint: str = Field(pattern="^https?://")
     token_secret: SecretRef
     download_mib_per_second: Positive = 100
+
+
+class ApiKey(Strict):
+    """The key that clients of the servers' /v1 must send; /health and /metrics need none.
+
+    The Secret is made once, at random, or from VLLM_API_KEY in the environment of whoever runs notebook 04.
+    """
+
+    enabled: bool = True
+    secret: SecretRef = SecretRef(name="vllm-api-key", key="key")
+
+
+class Network(Strict):
+    """Who reaches the servers' port, beside Prometheus and the load generator.
+
+    ``clients``: namespaces of gateways and callers. ``control_plane``: addresses that the API server's proxied
+    requests come from, for who wants ``kubectl get --raw …/proxy/`` where the network plugin holds them back
+    (docs/security.md). ``policies`` false leaves NetworkPolicies out altogether.
+    """
+
+    policies: bool = True
+    clients: list[Name] = Field(default_factory=list)
+    control_plane: list[Cidr] = Field(default_factory=list)
 
 
 class Images(Strict):
@@ -300,6 +327,8 @@ class Platform(Strict):
     storage: Storage
     hub: Hub
     images: Images
+    api_key: ApiKey = ApiKey()
+    network: Network = Network()
     metrics: Metrics
     autoscaling: Autoscaling
     registry_mirror: str | None = Field(default=None, pattern=r"^[^\s/]+(/[^\s/]+)*$")

@@ -17,6 +17,7 @@ def removal(namespace: str) -> list[Rule]:
         *rules(verbs, "deployments daemonsets", group="apps", namespace=namespace),
         *rules(verbs, "jobs", group="batch", namespace=namespace),
         *rules(verbs, "poddisruptionbudgets", group="policy", namespace=namespace),
+        *rules(verbs, "networkpolicies", group="networking.k8s.io", namespace=namespace),
         *rules(verbs, "roles rolebindings", group=RBAC, namespace=namespace),
         *rules(verbs, "scaledobjects", group="keda.sh", namespace=namespace),
         *rules("list", "statefulsets", group="apps", namespace=namespace),

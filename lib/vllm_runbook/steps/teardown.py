@@ -22,6 +22,7 @@ KINDS = (
     "DaemonSet",
     "Job",
     "PodDisruptionBudget",
+    "NetworkPolicy",
     "Service",
     "ServiceAccount",
     "ConfigMap",

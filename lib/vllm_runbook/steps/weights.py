@@ -16,7 +16,7 @@ from ..errors import RunbookError
 from ..manifests import manifest
 from ..notebook import Notebook
 from ..plots import PrefetchProgress
-from . import storage_classes
+from . import protection, storage_classes
 
 CLAIM, FILL_CLAIM, JOB, DAEMONSET = "model-weights", "model-weights-fill", "prefetch-weights", "prefetch-weights"
 #: Annotation of the claim: one per model, with the hub's commit as value. Written when a prefetch was verified.
@@ -26,9 +26,8 @@ _COMPLETE_MANAGER = "vllm-runbook-weights"
 
 def plan_namespace(book: Notebook) -> Plan:
     """The namespace first: then the server can check everything in it before it is made."""
-    level = "privileged" if book.params.platform.storage.strategy == "per_node" else "restricted"
-    prefix = "metadata.labels[pod-security.kubernetes.io/"
-    fields = {f"{prefix}enforce]": level, f"{prefix}warn]": level}
+    level, _ = protection.pod_security(book.params.platform)
+    fields = protection.level_labels(level)
     return book.plan([manifest("namespace.yaml", book.namespace, fields)])
 
 
@@ -43,7 +42,7 @@ def plan(book: Notebook) -> Plan:
     too_small = [reason for reason in book.sizing.reasons if reason.code == "claim"]
     if too_small:
         raise RunbookError("The volume is too small", why=str(too_small[0]), next_step="Leave storage.size out: null.")
-    items = token(book)
+    items = [*token(book), *protection.prefetch_policy(platform)]
     if platform.storage.strategy == "per_node":
         return book.plan([*items, _daemonset(book)])
     return book.plan([*items, _claim(book, fill_claim(book), platform.storage.access_modes.fill), prefetch_job(book)])

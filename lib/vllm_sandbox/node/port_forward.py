@@ -114,7 +114,7 @@ async def _over_spdy(request: web.Request, pod: PodWorker) -> web.StreamResponse
     """Take the connection over from the HTTP server, which knows no such upgrade."""
     transport, http = request.transport, request.protocol
     assert transport
-    session = _Session(pod, cast(asyncio.Transport, transport))
+    session = _Session(pod, transport)
     head = f"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {SPDY}\r\n"
     transport.set_protocol(session)
     transport.write(f"{head}X-Stream-Protocol-Version: {PROTOCOL}\r\n\r\n".encode())
