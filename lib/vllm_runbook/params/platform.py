@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_network
 from typing import Annotated, Literal, Self
 
@@ -11,7 +12,12 @@ from .schema import KeyValue, SecretRef, Strict, Toleration
 
 
 def _pinned(image: str) -> str:
-    tag = image.rsplit("/", 1)[-1].partition(":")[2]
+    name, at, digest = image.partition("@")
+    if at:
+        if not re.fullmatch("sha256:[0-9a-f]{64}", digest):
+            raise ValueError("a digest is sha256: and 64 hexadecimal digits")
+        return image
+    tag = name.rsplit("/", 1)[-1].partition(":")[2]
     if tag in ("", "latest"):
         raise ValueError("name a version (image:tag or image@sha256:...); what `latest` is changes between two pods")
     return image
@@ -27,7 +33,7 @@ Name = Annotated[
 ]
 Image = Annotated[
     str,
-    Field(pattern=r"^[^\s]+$", description="an image with its version, such as repo/name:v1.2"),
+    Field(pattern=r"^[^\s]+$", description="an image with its version: repo/name:v1.2 or repo/name@sha256:…"),
     AfterValidator(_pinned),
 ]
 Quantity = Annotated[str, Field(pattern=r"^[1-9]\d*(Ki|Mi|Gi|Ti)$", description="a quantity such as 200Gi")]
@@ -178,6 +184,13 @@ class Metrics(Strict):
         return f"http://{self.service}.{self.namespace}.svc.cluster.local:{self.port}"
 
 
+class KedaImages(Strict):
+    """Images of KEDA's two programs, instead of the release's."""
+
+    operator: Image
+    metrics_server: Image
+
+
 class Autoscaling(Strict):
     """KEDA, whether this runbook installs it, and what it is told.
 
@@ -189,6 +202,7 @@ class Autoscaling(Strict):
     install: Literal["existing", "manifest", "helm"]
     namespace: Name = "keda"
     version: Version
+    images: KedaImages | None = None
     repo: str = "https://kedacore.github.io/charts"
     policy: Literal["queue", "concurrency"] = "concurrency"
     queue_per_replica: Positive = 5
@@ -202,6 +216,8 @@ class Autoscaling(Strict):
     def _range_is_one(self) -> Self:
         if self.max_replicas < max(1, self.min_replicas):
             raise ValueError("max_replicas is below min_replicas")
+        if self.images is not None and self.install != "manifest":
+            raise ValueError("images are those of install manifest; a chart or an existing KEDA brings its own")
         return self
 
 

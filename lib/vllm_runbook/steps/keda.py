@@ -9,7 +9,7 @@ from ..cluster import explain as explaining
 from ..errors import RunbookError
 from ..manifests import manifests
 from ..notebook import Notebook
-from . import gpu_nodes
+from . import gpu_nodes, protection
 
 OPERATOR, METRICS_SERVER = "keda-operator", "keda-metrics-apiserver"
 CRD = Ref("CustomResourceDefinition", "scaledobjects.keda.sh")
@@ -36,7 +36,8 @@ def plan(book: Notebook) -> Plan:
     _require_alone(book)
     if settings.install == "helm":
         chart = Chart(settings.repo, "keda", settings.version, "keda", settings.namespace)
-        space: Object = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": settings.namespace}}
+        made: Object = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": settings.namespace}}
+        space = protection.restricted_namespace(book, made)
         return book.plan([space, *render(chart, {}, instead="autoscaling.install=manifest")])
     return book.plan([_placed(book, item) for item in manifests("keda/release.yaml")])
 
@@ -64,7 +65,7 @@ def _placed(book: Notebook, item: Object) -> Object:
     if k8s.get_in(item, "metadata.namespace") == "keda":
         item = k8s.changed(item, {"metadata.namespace": namespace})
     if item["kind"] == "Namespace":
-        item = k8s.changed(item, {"metadata.name": namespace})
+        item = protection.restricted_namespace(book, k8s.changed(item, {"metadata.name": namespace}))
     for subject in item.get("subjects") or ():
         if subject.get("namespace") == "keda":
             subject["namespace"] = namespace
@@ -72,7 +73,9 @@ def _placed(book: Notebook, item: Object) -> Object:
         item = k8s.changed(item, {"spec.service.namespace": namespace})
     if item["kind"] == "Deployment":
         (container,) = item["spec"]["template"]["spec"]["containers"]
-        container["image"] = platform.image(container["image"])
+        images = platform.autoscaling.images
+        ours = {OPERATOR: images.operator, METRICS_SERVER: images.metrics_server} if images else {}
+        container["image"] = platform.image(ours.get(item["metadata"]["name"], container["image"]))
         item = gpu_nodes.keep_off(item, platform)
     return item
 

@@ -15,6 +15,7 @@ from ..errors import RunbookError
 from ..manifests import manifest
 from ..notebook import Notebook
 from ..params import Platform
+from ..tables import Table
 
 #: Where a key of one's own comes from, and where the server looks for it (vllm/envs.py).
 VARIABLE = "VLLM_API_KEY"
@@ -108,6 +109,31 @@ def pod_security(platform: Platform) -> tuple[str, str]:
     if platform.storage.strategy == "per_node":
         return "privileged", "storage.strategy per_node mounts a directory of the node; baseline refuses hostPath, too"
     return "restricted", "nothing here needs more"
+
+
+def restricted_namespace(book: Notebook, item: Object) -> Object:
+    """A Namespace that enforces ``restricted``, unless it is there already and somebody else's, with other pods."""
+    live = book.cluster.find(Ref("Namespace", item["metadata"]["name"]))
+    return item if live is not None and not k8s.is_ours(live) else k8s.changed(item, level_labels("restricted"))
+
+
+def levels(platform: Platform) -> Table:
+    """Every namespace that the notebooks put pods into, with its Pod Security level and why it has no stricter one."""
+    level, why = pod_security(platform)
+    rows = [(platform.namespace, level, why)]
+    ours = {
+        platform.metrics.namespace: platform.metrics.install == "manifest",
+        platform.autoscaling.namespace: platform.autoscaling.install != "existing",
+        platform.provisioning.namespace: platform.provisioning.install == "manifest",
+        "crowd": platform.rehearsal.crowd,
+    }
+    rows += [(name, "restricted", "where the runbook makes the namespace") for name, made in ours.items() if made]
+    if platform.rehearsal.outage:
+        rows.append((platform.naive_namespace, "none (warns)", "the usual guide's server runs as root"))
+    if platform.device_plugin.mode != "managed":
+        why = "the device plugin mounts the kubelet's directory; the namespace is the cluster's and stays as it is"
+        rows.append((platform.device_plugin.namespace, "not ours", why))
+    return Table(("namespace", "Pod Security level", "why"), rows)
 
 
 def level_labels(level: str) -> dict[str, str]:
