@@ -36,8 +36,8 @@ def plan(book: Notebook) -> Plan:
     _require_alone(book)
     if settings.install == "helm":
         chart = Chart(settings.repo, "keda", settings.version, "keda", settings.namespace)
-        made: Object = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": settings.namespace}}
-        space = protection.restricted_namespace(book, made)
+        space: Object = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": settings.namespace}}
+        space = k8s.changed(space, protection.level_labels("restricted"))
         return book.plan([space, *render(chart, {}, instead="autoscaling.install=manifest")])
     return book.plan([_placed(book, item) for item in manifests("keda/release.yaml")])
 
@@ -65,7 +65,7 @@ def _placed(book: Notebook, item: Object) -> Object:
     if k8s.get_in(item, "metadata.namespace") == "keda":
         item = k8s.changed(item, {"metadata.namespace": namespace})
     if item["kind"] == "Namespace":
-        item = protection.restricted_namespace(book, k8s.changed(item, {"metadata.name": namespace}))
+        item = k8s.changed(item, {"metadata.name": namespace, **protection.level_labels("restricted")})
     for subject in item.get("subjects") or ():
         if subject.get("namespace") == "keda":
             subject["namespace"] = namespace

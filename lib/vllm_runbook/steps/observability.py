@@ -15,7 +15,7 @@ from ..manifests import manifest, manifests
 from ..notebook import Notebook
 from ..prometheus import Prometheus
 from ..tables import Table
-from . import deploy, gpu_nodes, protection
+from . import deploy, gpu_nodes
 
 DEPLOYMENT = "prometheus-server"
 #: Annotation of the pod template: a change of the configuration starts a new pod.
@@ -73,8 +73,7 @@ def _ours(book: Notebook) -> list[Object]:
         if kind in ("Role", "RoleBinding"):
             found += [_may_find_pods(item, namespace, metrics.namespace) for namespace in namespaces(book)]
         elif kind == "Namespace":
-            named = k8s.changed(item, {"metadata.name": metrics.namespace})
-            found.append(protection.restricted_namespace(book, named))
+            found.append(k8s.changed(item, {"metadata.name": metrics.namespace}))
         else:
             item = k8s.changed(item, {"metadata.namespace": metrics.namespace})
             found.append(gpu_nodes.keep_off(item, book.params.platform) if kind == "Deployment" else item)

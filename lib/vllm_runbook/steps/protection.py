@@ -111,12 +111,6 @@ def pod_security(platform: Platform) -> tuple[str, str]:
     return "restricted", "nothing here needs more"
 
 
-def restricted_namespace(book: Notebook, item: Object) -> Object:
-    """A Namespace that enforces ``restricted``, unless it is there already and somebody else's, with other pods."""
-    live = book.cluster.find(Ref("Namespace", item["metadata"]["name"]))
-    return item if live is not None and not k8s.is_ours(live) else k8s.changed(item, level_labels("restricted"))
-
-
 def levels(platform: Platform) -> Table:
     """Every namespace that the notebooks put pods into, with its Pod Security level and why it has no stricter one."""
     level, why = pod_security(platform)
