@@ -7,11 +7,10 @@ import os
 import re
 from pathlib import Path
 
+from ..tokens import MASK, mask
+
 _NAMES = re.compile(r"TOKEN|SECRET|PASSWORD|API_?KEY", re.IGNORECASE)
-#: Tokens that are known by how they begin: the hub's, and the API keys that notebook 04 makes.
-_KNOWN = re.compile(r"\b(hf_[A-Za-z0-9]{20,}|sk-runbook-[\w-]{20,})")
 _LEAST = 8
-MASK = "•••"
 
 
 def scrub(text: str) -> str:
@@ -20,7 +19,7 @@ def scrub(text: str) -> str:
     encoded = {base64.b64encode(value.encode()).decode() for value in values}
     for value in sorted(values | encoded, key=len, reverse=True):
         text = text.replace(value, MASK)
-    return _KNOWN.sub(MASK, text)
+    return mask(text)
 
 
 def scrub_file(file: Path) -> None:
