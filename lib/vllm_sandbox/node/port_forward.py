@@ -137,6 +137,7 @@ class _Stream:
     backend: _Backend | None = None
     early: list[bytes] = field(default_factory=list)
     early_end: bool = False
+    over: bool = False
 
 
 class _Session(asyncio.Protocol):
@@ -193,7 +194,10 @@ class _Session(asyncio.Protocol):
         if headers.get("streamtype") == "error":
             request.error = number
             return
-        request.data, request.port = number, int(headers.get("port", "0"))
+        port = headers.get("port", "")
+        if not port.isdigit():
+            raise SpdyError(f"no port: {port!r}")
+        request.data, request.port = number, int(port)
         task = asyncio.get_running_loop().create_task(self._dial(request))
         self._dialling.add(task)
         task.add_done_callback(self._dialling.discard)
@@ -208,6 +212,8 @@ class _Session(asyncio.Protocol):
             self.finish(stream)
             return
         stream.backend = backend
+        if backend.transport.is_closing():
+            return
         for data in stream.early:
             backend.transport.write(data)
         if stream.early_end:
@@ -235,13 +241,14 @@ class _Session(asyncio.Protocol):
     def finish(self, stream: _Stream) -> None:
         """The pod has ended the connection, or there never was one."""
         for number in (stream.data, stream.error):
-            if number and not self.transport.is_closing():
+            if number and not stream.over and not self.transport.is_closing():
                 self.transport.write(self._writer.data(number, b"", fin=True))
         self._forget(stream)
 
     def _forget(self, stream: _Stream | None) -> None:
         if stream is None:
             return
+        stream.over = True
         for number in (stream.data, stream.error):
             self._by_stream.pop(number, None)
         self._requests = {name: each for name, each in self._requests.items() if each is not stream}
