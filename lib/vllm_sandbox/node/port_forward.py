@@ -83,8 +83,7 @@ async def _over_websocket(request: web.Request, pod: PodWorker) -> web.StreamRes
             pumps.append(asyncio.create_task(_pump(reader, socket, 2 * index)))
         if not pumps:
             return socket
-        ended = asyncio.gather(*pumps)
-        ended.add_done_callback(lambda _: asyncio.ensure_future(socket.close()))
+        pumps.append(asyncio.create_task(_close_after(list(pumps), socket)))
         async for message in socket:
             if message.type is WSMsgType.BINARY and (writer := writers.get(message.data[0])):
                 writer.write(message.data[1:])
@@ -98,6 +97,12 @@ async def _over_websocket(request: web.Request, pod: PodWorker) -> web.StreamRes
             writer.close()
         await socket.close()
     return socket
+
+
+async def _close_after(pumps: list[asyncio.Task[None]], socket: web.WebSocketResponse) -> None:
+    """End the client's connection once no port says anything any more."""
+    await asyncio.wait(pumps)
+    await socket.close()
 
 
 async def _pump(reader: asyncio.StreamReader, socket: web.WebSocketResponse, channel: int) -> None:

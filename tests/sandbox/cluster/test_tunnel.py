@@ -17,6 +17,7 @@ from vllm_runbook.cluster import ApiError, PodTunnel, ServiceProxy
 from vllm_runbook.cluster import Cluster as Connection
 from vllm_runbook.errors import RunbookError
 from vllm_sandbox import binaries
+from vllm_sandbox.paths import sandbox_dir
 
 SERVER = """
 import http.server, os
@@ -109,6 +110,7 @@ def test_a_tunnel_carries_the_key_and_the_service_proxy_does_not(served: Cluster
     sent = connection.raw("GET", proxy, headers={"Authorization": "Bearer s3cret-key"})
     assert sent.data == b"None"
     assert ServiceProxy(connection, served.namespace, "web", 8000).text("/") == "None"
+    assert "ERROR asyncio" not in (sandbox_dir(served.name) / "daemon.log").read_text()
 
 
 def test_a_port_where_nothing_listens_and_a_pod_that_is_not_there(served: Cluster, connection: Connection) -> None:
