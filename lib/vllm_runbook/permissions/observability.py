@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..cluster import Rule, rules
 from ..params import Platform
 from .crowd import crowd
-from .rights import RBAC, READ, WRITE
+from .rights import MONITORS, RBAC, READ, WRITE
 from .serving import naive
 
 
@@ -19,8 +19,9 @@ def observability(platform: Platform) -> list[Rule]:
     ]
     if metrics.install == "manifest":
         found += _prometheus(platform)
-    elif metrics.discovery == "pod_monitor":
-        found += rules("get create patch", "podmonitors", group="monitoring.coreos.com", namespace=platform.namespace)
+    elif metrics.discovery in MONITORS:
+        resource, group = MONITORS[metrics.discovery]
+        found += rules("get create patch", resource, group=group, namespace=platform.namespace)
     if rehearsal.outage:
         found += [*naive(platform), *load(platform)]
     return found + crowd(platform)

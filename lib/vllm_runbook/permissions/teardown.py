@@ -6,7 +6,7 @@ from ..cluster import Rule, rules
 from ..params import Platform
 from .crowd import remove_crowd
 from .provisioning import remove_karpenter
-from .rights import RBAC, removal
+from .rights import MONITORS, RBAC, removal
 
 
 def teardown(platform: Platform) -> list[Rule]:
@@ -28,4 +28,9 @@ def teardown(platform: Platform) -> list[Rule]:
     ]
     for space in dict.fromkeys(spaces):
         found += removal(space)
+        if platform.metrics.discovery in MONITORS:
+            resource, group = MONITORS[platform.metrics.discovery]
+            found += rules(verbs, resource, group=group, namespace=space)
+        if platform.storage.copy_by == "snapshot":
+            found += rules(verbs, "volumesnapshots", group="snapshot.storage.k8s.io", namespace=space)
     return found
