@@ -60,8 +60,6 @@ def test_an_image_by_digest_stays_as_it_is() -> None:
     loaded = load(images__vllm=f"vllm/vllm-openai@{DIGEST}", images__runbook=f"ghcr.io/x/runbook:1.0@{DIGEST}")
     item = deploy.deployment(loaded, sizing.size(loaded))
     assert get_in(item, "spec.template.spec.containers[0].image") == f"vllm/vllm-openai@{DIGEST}"
-    mirrored = load(images__vllm=f"vllm/vllm-openai@{DIGEST}", registry_mirror="mirror.example.com/hub").platform
-    assert mirrored.image(mirrored.images.vllm) == f"mirror.example.com/hub/vllm/vllm-openai@{DIGEST}"
 
 
 def test_pod_security_levels_follow_from_the_storage() -> None:
