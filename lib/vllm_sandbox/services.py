@@ -14,7 +14,7 @@ from vllm_sandbox.config import SandboxConfig
 from vllm_sandbox.control_plane import ControlPlane
 from vllm_sandbox.hub.server import running_hub
 from vllm_sandbox.kube import Kube
-from vllm_sandbox.network import running_network
+from vllm_sandbox.network import Network, running_network
 from vllm_sandbox.node.agent import Surroundings, running_agent
 from vllm_sandbox.paths import cache_dir
 from vllm_sandbox.volumes.run import running_volumes
@@ -52,13 +52,13 @@ async def running_services(sandbox: Sandbox) -> AsyncIterator[None]:
             running_network(kube, config, plane.egress_socket, api_server, {HUB: (hub.host, hub.port)})
         )
         volumes = await stack.enter_async_context(running_volumes(kube, config, sandbox.directory))
-        around = _surroundings(sandbox, network.proxy_url, volumes.root)
+        around = _surroundings(sandbox, network, volumes.root)
         agent = await stack.enter_async_context(running_agent(kube, config, around))
         await stack.enter_async_context(running_cloud(kube, agent.nodes))
         yield
 
 
-def _surroundings(sandbox: Sandbox, proxy_url: str, volumes_root: Path) -> Surroundings:
+def _surroundings(sandbox: Sandbox, network: Network, volumes_root: Path) -> Surroundings:
     plane = sandbox.plane
     return Surroundings(
         sandbox_id=sandbox.id,
@@ -67,7 +67,7 @@ def _surroundings(sandbox: Sandbox, proxy_url: str, volumes_root: Path) -> Surro
         ca=plane.pki / "ca.crt",
         certificate=plane.pki / "admin.crt",
         key=plane.pki / "admin.key",
-        proxy_url=proxy_url,
+        network=network,
         binary=_binary,
         volumes_root=volumes_root,
     )

@@ -9,6 +9,7 @@ from .planning import Applied, Change, Plan, apply, delete, plan, wait_gone
 from .programs import Program, program
 from .proxy import ServiceProxy
 from .stream import Seen, Selection, watching
+from .tunnel import PodTunnel
 from .waiting import Hopeless, State, TimedOut, condition, is_true, wait
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Hopeless",
     "Object",
     "Plan",
+    "PodTunnel",
     "Program",
     "Ref",
     "Rule",

@@ -37,6 +37,7 @@ API_VERSIONS = {
     "CronJob": "batch/v1",
     "StorageClass": "storage.k8s.io/v1",
     "EndpointSlice": "discovery.k8s.io/v1",
+    "NetworkPolicy": "networking.k8s.io/v1",
     "PriorityClass": "scheduling.k8s.io/v1",
     "PodDisruptionBudget": "policy/v1",
     "HorizontalPodAutoscaler": "autoscaling/v2",
@@ -72,6 +73,7 @@ _ORDER = (
     "VolumeSnapshot",
     "PersistentVolumeClaim",
     "Service",
+    "NetworkPolicy",
 )
 
 

@@ -11,7 +11,7 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -180,7 +180,7 @@ class Events:
         try:
             if self._stop.is_set():
                 return
-            yield from split_lines(response)
+            yield from split_lines(response.stream(2**16, decode_content=True))
         except (urllib3.exceptions.ProtocolError, urllib3.exceptions.ReadTimeoutError):
             return  # cut on the way: the caller goes on from the last version
         finally:
@@ -213,9 +213,9 @@ def _typed(item: Object, selection: Selection) -> Object:
     return {**item, "kind": selection.kind, "apiVersion": version}
 
 
-def split_lines(response: Any) -> Iterator[str]:
+def split_lines(chunks: Iterable[bytes]) -> Iterator[str]:
     rest = b""
-    for chunk in response.stream(2**16, decode_content=True):
+    for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
             yield line.decode(errors="replace")

@@ -94,6 +94,7 @@ CODES: dict[str, Code] = {
         hides=frozenset({"gpu-in-use", "gpu-no-plugin", "node-cordoned", "pod-preempted"}),
     ),
     "node-pressure": Code("a node runs out of disk, memory or process ids", _DISRUPTION),
+    "policy-blocks": Code("NetworkPolicies let nobody, or not Prometheus, reach a Service's pods", _DEPLOY),
     # API versions
     "deprecated-api": Code("objects are written in an API version that is deprecated or gone", _PREFLIGHT),
     # what is left when nothing else explains it

@@ -24,6 +24,7 @@ class Context:
     label_value: str = "nvidia-gpu"
     plugin_namespace: str = "kube-system"
     keda_namespace: str = "keda"
+    metrics_namespace: str = "monitoring"
     hub_endpoint: str = "https://huggingface.co"
     token_secret: str = "hf-token"
 
@@ -52,6 +53,7 @@ def context_of(params: Params) -> Context:
         label_value=platform.gpu.node_label.value,
         plugin_namespace=platform.device_plugin.namespace,
         keda_namespace=platform.autoscaling.namespace,
+        metrics_namespace=platform.metrics.namespace,
         hub_endpoint=platform.hub.endpoint,
         token_secret=platform.hub.token_secret.name,
     )

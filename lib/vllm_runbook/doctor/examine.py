@@ -32,6 +32,7 @@ _NAMESPACED = (
     "EndpointSlice",
     "HorizontalPodAutoscaler",
     "PodDisruptionBudget",
+    "NetworkPolicy",
 )
 _CLUSTER = ("Node", "StorageClass")
 #: Events that every healthy start leaves behind; the server leaves them out.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from ipaddress import ip_network
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -10,7 +12,12 @@ from .schema import KeyValue, SecretRef, Strict, Toleration
 
 
 def _pinned(image: str) -> str:
-    tag = image.rsplit("/", 1)[-1].partition(":")[2]
+    name, at, digest = image.partition("@")
+    if at:
+        if not re.fullmatch("sha256:[0-9a-f]{64}", digest):
+            raise ValueError("a digest is sha256: and 64 hexadecimal digits")
+        return image
+    tag = name.rsplit("/", 1)[-1].partition(":")[2]
     if tag in ("", "latest"):
         raise ValueError("name a version (image:tag or image@sha256:...); what `latest` is changes between two pods")
     return image
@@ -26,12 +33,15 @@ Name = Annotated[
 ]
 Image = Annotated[
     str,
-    Field(pattern=r"^[^\s]+$", description="an image with its version, such as repo/name:v1.2"),
+    Field(pattern=r"^[^\s]+$", description="an image with its version: repo/name:v1.2 or repo/name@sha256:…"),
     AfterValidator(_pinned),
 ]
 Quantity = Annotated[str, Field(pattern=r"^[1-9]\d*(Ki|Mi|Gi|Ti)$", description="a quantity such as 200Gi")]
 AccessMode = Literal["ReadWriteOnce", "ReadWriteOncePod", "ReadOnlyMany", "ReadWriteMany"]
 Positive = Annotated[int, Field(gt=0)]
+Cidr = Annotated[
+    str, Field(description="addresses such as 10.0.0.0/16"), AfterValidator(lambda text: str(ip_network(text)))
+]
 Version = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$", description="a version such as 1.2.3")]
 
 
@@ -137,6 +147,29 @@ class Hub(Strict):
     download_mib_per_second: Positive = 100
 
 
+class ApiKey(Strict):
+    """The key that clients of the servers' /v1 must send; /health and /metrics need none.
+
+    The Secret is made once, at random, or from VLLM_API_KEY in the environment of whoever runs notebook 04.
+    """
+
+    enabled: bool = True
+    secret: SecretRef = SecretRef(name="vllm-api-key", key="key")
+
+
+class Network(Strict):
+    """Who reaches the servers' port, beside Prometheus and the load generator.
+
+    ``clients``: namespaces of gateways and callers. ``control_plane``: addresses that the API server's proxied
+    requests come from, for who wants ``kubectl get --raw …/proxy/`` where the network plugin holds them back
+    (docs/security.md). ``policies`` false leaves NetworkPolicies out altogether.
+    """
+
+    policies: bool = True
+    clients: list[Name] = Field(default_factory=list)
+    control_plane: list[Cidr] = Field(default_factory=list)
+
+
 Mirror = Annotated[
     str, Field(pattern=r"^[^\s/]+(/[^\s/]+)*$", description="a registry, with a path or without: mirror.example/cache")
 ]
@@ -192,6 +225,13 @@ class Metrics(Strict):
         return f"http://{self.service}.{self.namespace}.svc.cluster.local:{self.port}"
 
 
+class KedaImages(Strict):
+    """Images of KEDA's two programs, instead of the release's."""
+
+    operator: Image
+    metrics_server: Image
+
+
 class Autoscaling(Strict):
     """KEDA, whether this runbook installs it, and what it is told.
 
@@ -203,6 +243,7 @@ class Autoscaling(Strict):
     install: Literal["existing", "manifest", "helm"]
     namespace: Name = "keda"
     version: Version
+    images: KedaImages | None = None
     repo: str = "https://kedacore.github.io/charts"
     policy: Literal["queue", "concurrency"] = "concurrency"
     queue_per_replica: Positive = 5
@@ -216,6 +257,8 @@ class Autoscaling(Strict):
     def _range_is_one(self) -> Self:
         if self.max_replicas < max(1, self.min_replicas):
             raise ValueError("max_replicas is below min_replicas")
+        if self.images is not None and self.install != "manifest":
+            raise ValueError("images are those of install manifest; a chart or an existing KEDA brings its own")
         return self
 
 
@@ -348,6 +391,8 @@ class Platform(Strict):
     storage: Storage
     hub: Hub
     images: Images
+    api_key: ApiKey = ApiKey()
+    network: Network = Network()
     metrics: Metrics
     autoscaling: Autoscaling
     provisioning: Provisioning = Provisioning()

@@ -17,6 +17,8 @@ def autoscaling(platform: Platform) -> list[Rule]:
         *rules("get", "*", group="external.metrics.k8s.io", namespace=namespace),
         *rules("get", "deployments", group="apps", namespace=namespace),
         *rules("get", "services/proxy", namespace=namespace),
+        *rules("get", "secrets", namespace=namespace),
+        *rules("get create", "pods/portforward", namespace=namespace),
         *rules("list watch", "endpointslices", group="discovery.k8s.io", namespace=namespace),
         *rules("get list watch", "customresourcedefinitions", group="apiextensions.k8s.io"),
         *rules("get list watch", "apiservices", group="apiregistration.k8s.io"),

@@ -17,6 +17,7 @@ def diagnosis(platform: Platform) -> list[Rule]:
         *rules("list", "endpointslices", group="discovery.k8s.io", namespace=namespace),
         *rules("list", "horizontalpodautoscalers", group="autoscaling", namespace=namespace),
         *rules("list", "poddisruptionbudgets", group="policy", namespace=namespace),
+        *rules("list", "networkpolicies", group="networking.k8s.io", namespace=namespace),
         *rules("list", "nodes pods"),
         *rules("list", "storageclasses", group="storage.k8s.io"),
         *rules("list", "daemonsets", group="apps"),

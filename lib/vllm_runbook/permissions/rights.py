@@ -22,6 +22,7 @@ def removal(namespace: str) -> list[Rule]:
         *rules(verbs, "deployments daemonsets", group="apps", namespace=namespace),
         *rules(verbs, "jobs cronjobs", group="batch", namespace=namespace),
         *rules(verbs, "poddisruptionbudgets", group="policy", namespace=namespace),
+        *rules(verbs, "networkpolicies", group="networking.k8s.io", namespace=namespace),
         *rules(verbs, "roles rolebindings", group=RBAC, namespace=namespace),
         *rules(verbs, "scaledobjects", group="keda.sh", namespace=namespace),
         *rules("list", "statefulsets", group="apps", namespace=namespace),

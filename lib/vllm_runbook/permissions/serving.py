@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..cluster import Rule, rules
 from ..params import Platform
+from ..params.platform import Network
 from .rights import READ, WRITE, removal
 
 
@@ -43,6 +44,7 @@ def weights(platform: Platform) -> list[Rule]:
         *rules("get", "pods/log", namespace=namespace),
         *rules("list", "events", namespace=namespace),
     ]
+    found += _policies(platform)
     if platform.storage.strategy == "per_node":
         return found + rules(WRITE, "daemonsets", group="apps", namespace=namespace)
     found += rules(f"{WRITE} delete", "jobs", group="batch", namespace=namespace)
@@ -56,6 +58,11 @@ def deploy(platform: Platform) -> list[Rule]:
     return [
         *rules("list", "nodes"),
         *rules("list", "pods"),
+        *rules("get", "namespaces"),
+        *rules("get create patch", "secrets", namespace=namespace),
+        *_policies(platform),
+        # the key is asked for by port-forward; "create" is what newer API servers want of a WebSocket, too
+        *rules("get create", "pods/portforward", namespace=namespace),
         *rules("get create patch", "serviceaccounts", namespace=namespace),
         *rules(WRITE, "services", namespace=namespace),
         *rules("get create patch", "priorityclasses", group="scheduling.k8s.io"),
@@ -70,10 +77,17 @@ def deploy(platform: Platform) -> list[Rule]:
     ]
 
 
+def _policies(platform: Platform) -> list[Rule]:
+    """Who reaches whom; nothing where the platform has no NetworkPolicies."""
+    if not platform.network.policies:
+        return []
+    return rules("get create patch", "networkpolicies", group="networking.k8s.io", namespace=platform.namespace)
+
+
 def naive(platform: Platform) -> list[Rule]:
     """The usual guide's deployment in its own namespace: what ours needs in its own, and to undo it."""
     namespace = platform.naive_namespace
-    there = platform.model_copy(update={"namespace": namespace})
+    there = platform.model_copy(update={"namespace": namespace, "network": Network(policies=False)})
     return [
         *weights(there),
         *deploy(there),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 from pathlib import Path
 
+from ..tokens import MASK, mask
+
 _NAMES = re.compile(r"TOKEN|SECRET|PASSWORD|API_?KEY|WEBHOOK", re.IGNORECASE)
-_HUB_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}\b")
 _LEAST = 8
-MASK = "•••"
 _hidden: set[str] = set()
 
 
@@ -20,10 +21,12 @@ def hide(value: str) -> None:
 
 
 def scrub(text: str) -> str:
-    """The text without values of environment variables that name a secret, hidden values and hub tokens."""
-    for value in sorted(_values(), key=len, reverse=True):
+    """The text without tokens, hidden values, and those of variables that name a secret; plain or base64."""
+    values = _values()
+    encoded = {base64.b64encode(value.encode()).decode() for value in values}
+    for value in sorted(values | encoded, key=len, reverse=True):
         text = text.replace(value, MASK)
-    return _HUB_TOKEN.sub(MASK, text)
+    return mask(text)
 
 
 def scrub_file(file: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from .. import cluster as k8s
-from ..cluster import Hopeless, Object, Plan, Ref, Selection, ServiceProxy, State
+from ..cluster import Hopeless, Object, Plan, PodTunnel, Ref, Selection, ServiceProxy, State
 from ..cluster import explain as explaining
 from ..cluster.stream import Events, Seen
 from ..errors import RunbookError
@@ -20,7 +20,7 @@ from ..params import Params
 from ..plots import PodTimeline, gpu_usage
 from ..sizing import Sizing
 from ..tables import Table
-from . import gpu_nodes, weights
+from . import gpu_nodes, protection, weights
 
 DEPLOYMENT, SERVICE, PORT = "vllm-inference", "inference", 8000
 PODS = f"app.kubernetes.io/name={DEPLOYMENT}"
@@ -59,14 +59,15 @@ def _require_free_gpus(book: Notebook) -> None:
 
 
 def plan(book: Notebook) -> Plan:
-    """ServiceAccount, Service, PriorityClass and Deployment."""
-    return book.plan(objects(book.params, book.sizing))
+    """ServiceAccount, Service, PriorityClass, the API key's Secret, NetworkPolicy and Deployment."""
+    return book.plan([*protection.api_key_secret(book), *objects(book.params, book.sizing)])
 
 
 def objects(params: Params, sizing: Sizing) -> list[Object]:
-    """The Deployment, and what it needs."""
+    """The Deployment, and what it needs, without the API key: its value is nobody's parameter."""
     names = ("vllm/serviceaccount.yaml", "vllm/service.yaml", "vllm/priorityclass.yaml")
-    return [*(manifest(name, params.platform.namespace) for name in names), deployment(params, sizing)]
+    needed = [manifest(name, params.platform.namespace) for name in names]
+    return [*needed, *protection.server_policy(params.platform), deployment(params, sizing)]
 
 
 def deployment(params: Params, sizing: Sizing) -> Object:
@@ -98,7 +99,9 @@ def deployment(params: Params, sizing: Sizing) -> Object:
         fields["spec.template.metadata.annotations"] = scrape
     item = manifest("vllm/deployment.yaml", platform.namespace, fields)
     timeout = {"name": "VLLM_ENGINE_READY_TIMEOUT_S", "value": str(start.engine_ready_timeout_seconds)}
-    item["spec"]["template"]["spec"]["containers"][0]["env"].append(timeout)
+    vllm = item["spec"]["template"]["spec"]["containers"][0]
+    vllm["env"] = [each for each in vllm["env"] if each["name"] != protection.VARIABLE]
+    vllm["env"] += [timeout, *([protection.key_variable(platform)] if platform.api_key.enabled else [])]
     return item
 
 
@@ -267,14 +270,31 @@ def endpoint(book: Notebook, service: str = SERVICE) -> ServiceProxy:
     Raises:
         TimedOut: no pod of the Service is ready.
     """
+    _ready_pod(book, service)
+    return ServiceProxy(book.cluster, book.namespace, service, PORT)
 
-    def reached(state: State) -> bool:
+
+def server(book: Notebook, service: str = SERVICE, *, with_key: bool = True) -> PodTunnel:
+    """A ready pod of a Service by port-forward, with the API key of this namespace if there is one.
+
+    Raises:
+        TimedOut: no pod of the Service is ready.
+    """
+    key = protection.api_key(book) if with_key else None
+    return PodTunnel(book.cluster, book.namespace, _ready_pod(book, service), PORT, key)
+
+
+def _ready_pod(book: Notebook, service: str) -> str:
+    """Name of a ready pod behind the Service, once there is one."""
+
+    def ready(state: State) -> list[str]:
         endpoints = [each for item in state.all("EndpointSlice") for each in item.get("endpoints") or ()]
-        return any(each.get("conditions", {}).get("ready") for each in endpoints)
+        return [each["targetRef"]["name"] for each in endpoints if each.get("conditions", {}).get("ready")]
 
     slices = Selection("EndpointSlice", book.namespace, labels=f"kubernetes.io/service-name={service}")
-    k8s.wait(book.cluster, f"Service {book.namespace}/{service} has a ready pod", [slices], reached, seconds=60)
-    return ServiceProxy(book.cluster, book.namespace, service, PORT)
+    what = f"Service {book.namespace}/{service} has a ready pod"
+    state = k8s.wait(book.cluster, what, [slices], lambda state: bool(ready(state)), seconds=60)
+    return ready(state)[0]
 
 
 def chat(book: Notebook, question: str, *, max_tokens: int = 64, service: str = SERVICE) -> Answer:
@@ -292,7 +312,7 @@ def chat(book: Notebook, question: str, *, max_tokens: int = 64, service: str = 
     }
     answer = Answer()
     began = time.monotonic()
-    for piece in _pieces(endpoint(book, service).stream("v1/chat/completions", body), answer):
+    for piece in _pieces(server(book, service).stream("v1/chat/completions", body), answer):
         answer.ttft_seconds = answer.ttft_seconds or time.monotonic() - began
         answer.text += piece
         print(piece, end="", flush=True)
@@ -338,7 +358,7 @@ GONE = (
 
 def metrics(book: Notebook) -> Table:
     """The server's own metrics, read from one pod; notes the checks."""
-    families = {family.name: family for family in text_string_to_metric_families(endpoint(book).text("metrics"))}
+    families = {family.name: family for family in text_string_to_metric_families(server(book).text("metrics"))}
     missing = [name for name in METRICS if name not in families]
     book.check("/metrics has the gauges and counters that later notebooks use", not missing, ", ".join(missing))
     book.check("names that guides still use are not there", not any(name in families for name in GONE))

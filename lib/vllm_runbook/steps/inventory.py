@@ -135,6 +135,9 @@ def _never(params: Params) -> list[Missing]:
     if model.gated:
         why = f"{model.hub_id} is gated: the token comes from the environment (HF_TOKEN), and is nobody's parameter"
         found.append(Missing("03_storage_weights", f"Secret {platform.namespace}/{secret.name}", why))
+    if platform.api_key.enabled:
+        why = "the API key is made at random, or comes from the environment (VLLM_API_KEY)"
+        found.append(Missing("04_deploy_vllm", f"Secret {platform.namespace}/{platform.api_key.secret.name}", why))
     if platform.metrics.install == "existing":
         found.append(Missing("05_observability", "Prometheus", "the cluster has one (metrics.install existing)"))
     if platform.autoscaling.install == "existing":

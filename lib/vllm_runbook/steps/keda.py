@@ -10,7 +10,7 @@ from ..errors import RunbookError
 from ..manifests import manifests, mirrored
 from ..notebook import Notebook
 from ..params import Platform
-from . import gpu_nodes
+from . import gpu_nodes, protection
 
 OPERATOR, METRICS_SERVER = "keda-operator", "keda-metrics-apiserver"
 CRD = Ref("CustomResourceDefinition", "scaledobjects.keda.sh")
@@ -50,6 +50,7 @@ def objects(platform: Platform) -> list[Object]:
     if settings.install == "helm":
         chart = Chart(settings.repo, "keda", settings.version, "keda", settings.namespace)
         space: Object = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": settings.namespace}}
+        space = k8s.changed(space, protection.level_labels("restricted"))
         rendered = render(chart, {}, instead="autoscaling.install=manifest")
         return [space, *(mirrored(item, platform) for item in rendered)]
     return [_placed(platform, item) for item in manifests("keda/release.yaml")]
@@ -77,13 +78,17 @@ def _placed(platform: Platform, item: Object) -> Object:
     if k8s.get_in(item, "metadata.namespace") == "keda":
         item = k8s.changed(item, {"metadata.namespace": namespace})
     if item["kind"] == "Namespace":
-        item = k8s.changed(item, {"metadata.name": namespace})
+        item = k8s.changed(item, {"metadata.name": namespace, **protection.level_labels("restricted")})
     for subject in item.get("subjects") or ():
         if subject.get("namespace") == "keda":
             subject["namespace"] = namespace
     if item["kind"] == "APIService":
         item = k8s.changed(item, {"spec.service.namespace": namespace})
     if item["kind"] == "Deployment":
+        images = platform.autoscaling.images
+        ours = {OPERATOR: images.operator, METRICS_SERVER: images.metrics_server} if images else {}
+        (container,) = item["spec"]["template"]["spec"]["containers"]
+        container["image"] = ours.get(item["metadata"]["name"], container["image"])
         item = gpu_nodes.keep_off(mirrored(item, platform), platform)
     return item
 

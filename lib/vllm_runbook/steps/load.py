@@ -14,7 +14,7 @@ from ..cluster.stream import Events, Seen
 from ..errors import RunbookError
 from ..manifests import manifest
 from ..notebook import Notebook
-from . import deploy
+from . import deploy, protection
 
 MANIFEST = "load/job.yaml"
 
@@ -105,6 +105,7 @@ def job(book: Notebook, load: Load, target: Target) -> Object:
     fields: dict[str, Any] = {
         "metadata.name": f"load-{load.name}",
         f"{container}.image": platform.image(platform.images.runbook),
+        f"{container}.env[1]": protection.key_variable(platform, optional=True),
         f"{container}.args": [f"--{name}={value}" for name, value in args.items()] + ["--retry-cut"] * load.retry_cut,
     }
     return manifest(MANIFEST, book.namespace, fields)

@@ -23,6 +23,7 @@ KINDS = (
     "Job",
     "CronJob",
     "PodDisruptionBudget",
+    "NetworkPolicy",
     "Service",
     "ServiceAccount",
     "ConfigMap",

@@ -124,12 +124,12 @@ def measure_zero(book: Notebook) -> Table:
     autoscaling.pause(book, 0)
     refusal = ""
     try:
-        ServiceProxy(book.cluster, book.namespace, deploy.SERVICE, deploy.PORT).text("v1/models")
+        ServiceProxy(book.cluster, book.namespace, deploy.SERVICE, deploy.PORT).text("health")
     except ApiError as error:
         refusal = error.message
     began = time.monotonic()
     autoscaling.pause(book, 1)
-    deploy.endpoint(book).text("v1/models")
+    deploy.server(book).text("v1/models")
     waited = round(time.monotonic() - began, 1)
     autoscaling.resume(book)
     autoscaling.wait_ready(book)

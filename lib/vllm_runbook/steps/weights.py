@@ -18,7 +18,7 @@ from ..notebook import Notebook
 from ..params import Params, Platform
 from ..plots import PrefetchProgress
 from ..sizing import Sizing
-from . import gpu_nodes, storage_classes
+from . import gpu_nodes, protection, storage_classes
 
 CLAIM, FILL_CLAIM, JOB, DAEMONSET = "model-weights", "model-weights-fill", "prefetch-weights", "prefetch-weights"
 #: Annotation of the claim: one per model, with the hub's commit as value. Written when a prefetch was verified.
@@ -33,10 +33,8 @@ def plan_namespace(book: Notebook) -> Plan:
 
 def namespace_object(platform: Platform) -> Object:
     """The namespace of everything that serves models, with the strictest Pod Security level that the storage allows."""
-    level = "privileged" if platform.storage.strategy == "per_node" else "restricted"
-    prefix = "metadata.labels[pod-security.kubernetes.io/"
-    fields = {f"{prefix}enforce]": level, f"{prefix}warn]": level}
-    return manifest("namespace.yaml", platform.namespace, fields)
+    level, _ = protection.pod_security(platform)
+    return manifest("namespace.yaml", platform.namespace, protection.level_labels(level))
 
 
 def plan(book: Notebook) -> Plan:
@@ -55,9 +53,10 @@ def plan(book: Notebook) -> Plan:
 
 def objects(params: Params, sizing: Sizing) -> list[Object]:
     """Claim and prefetch, without the token: its value is nobody's parameter."""
+    policy = protection.prefetch_policy(params.platform)
     if params.platform.storage.strategy == "per_node":
-        return [_daemonset(params)]
-    return [_claim(params, sizing), prefetch_job(params, sizing)]
+        return [*policy, _daemonset(params)]
+    return [*policy, _claim(params, sizing), prefetch_job(params, sizing)]
 
 
 def fill_claim(platform: Platform) -> str:

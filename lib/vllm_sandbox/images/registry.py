@@ -64,9 +64,14 @@ class Image:
     user: int = 0
 
     @property
+    def digest(self) -> str:
+        """Stable for the name, whatever the tag: the sandbox has no layers to hash."""
+        return f"sha256:{hashlib.sha256(self.name.encode()).hexdigest()}"
+
+    @property
     def id(self) -> str:
-        """A digest, stable for the name: the sandbox has no layers to hash."""
-        return f"{self.name}@sha256:{hashlib.sha256(self.name.encode()).hexdigest()}"
+        """As a pod's status has it (imageID); pods can be deployed by it."""
+        return f"{self.name}@{self.digest}"
 
 
 class PullError(Exception):
@@ -97,12 +102,13 @@ def find(reference: str) -> Image:
         UnknownImage: with the sentence that a container runtime would give.
     """
     name, tag = split(reference)
+    digest = reference.partition("@")[2]
     image = _IMAGES.get(_familiar(behind(name)))
-    if image is None or not re.fullmatch(image.tags, tag):
+    if image is None or (digest != image.digest if digest else not re.fullmatch(image.tags, tag)):
         full = name if "." in name.split("/")[0] else f"docker.io/{name if '/' in name else 'library/' + name}"
+        full += f"@{digest}" if digest else f":{tag}"  # beside a digest, containerd drops the tag
         raise UnknownImage(
-            f'failed to pull and unpack image "{full}:{tag}": failed to resolve reference "{full}:{tag}": '
-            f"{full}:{tag}: not found"
+            f'failed to pull and unpack image "{full}": failed to resolve reference "{full}": {full}: not found'
         )
     return image
 

@@ -22,7 +22,7 @@ from vllm_sandbox.network.request import HEAD_LIMIT, BadRequest, Body, Request, 
 
 log = logging.getLogger(__name__)
 
-Resolve = Callable[[str, int], tuple[str, int]]
+Resolve = Callable[[str, int, str], tuple[str, int]]
 CONNECT_TIMEOUT_S = 10.0
 LINGER_S = 5.0  # how long a refused client may go on sending: closing at once would lose it the answer
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
@@ -32,7 +32,8 @@ class Proxy:
     """Serves any number of listeners.
 
     Args:
-        resolve: address for one new connection to a host and port; raises NotRoutable.
+        resolve: address for one new connection to a host and port, that came in at an address of ours (empty for a
+            Unix socket); raises NotRoutable.
 
     Attributes:
         counts: connections ``accepted``, ``tunnels``, ``requests``, ``refused``.
@@ -130,10 +131,13 @@ class ClientSide(_Side):
         self._target: tuple[str, int] | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._refused: asyncio.TimerHandle | None = None
+        self._source = ""
         self.tunnel = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        name = transport.get_extra_info("sockname")
+        self._source = name[0] if isinstance(name, tuple) else ""
         self._proxy.counts["accepted"] += 1
         self._proxy.open.add(self)
 
@@ -232,7 +236,7 @@ class ClientSide(_Side):
     async def _dial(self, target: tuple[str, int]) -> ServerSide:
         limit = self._proxy.connect_timeout_s
         try:
-            host, port = self._proxy.resolve(*target)
+            host, port = self._proxy.resolve(*target, self._source)
         except NoAnswer as error:
             await asyncio.sleep(limit)
             raise TimeoutError(f"{error} within {limit:g} s") from None

@@ -17,6 +17,7 @@ import aiohttp
 from vllm_sandbox.config import NodeSpec, SandboxConfig
 from vllm_sandbox.images.catalogue import register_all
 from vllm_sandbox.kube import Kube, path
+from vllm_sandbox.network import Network
 from vllm_sandbox.node.adoption import is_adoptable, spec_of
 from vllm_sandbox.node.events import EventRecorder
 from vllm_sandbox.node.log_server import log_server
@@ -39,7 +40,7 @@ class Surroundings:
         sandbox_id: marker in the environment of every process of this sandbox.
         state_dir: where pods and nodes keep their files.
         api_server, ca, certificate, key: the control plane and its administrator's key pair.
-        proxy_url: the sandbox's proxy, as pods use it.
+        network: gives pods their way to each other.
         binary: finds one of the sandbox's binaries.
         volumes_root: directory of all persistent volumes.
     """
@@ -50,7 +51,7 @@ class Surroundings:
     ca: Path
     certificate: Path
     key: Path
-    proxy_url: str
+    network: Network
     binary: Callable[[str], Path]
     volumes_root: Path
 
@@ -183,8 +184,6 @@ def _runtime(
         api = await kube.get(path("services", "default", "kubernetes"))
         return [*own["items"], api]
 
-    loopback = "127.0.0.1,localhost,127.0.0.0/8"
-    proxied = {"HTTP_PROXY": around.proxy_url, "HTTPS_PROXY": around.proxy_url, "NO_PROXY": loopback}
     return Runtime(
         kube=kube,
         http=http,
@@ -196,9 +195,8 @@ def _runtime(
         base_env={
             "SANDBOX_ID": around.sandbox_id,
             "SANDBOX_TIME_SCALE": f"{config.time_scale:g}",
-            **proxied,
-            **{name.lower(): value for name, value in proxied.items()},
         },
+        network=around.network,
         binary=around.binary,
         services=services,
         volumes_root=around.volumes_root,

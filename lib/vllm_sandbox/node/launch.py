@@ -73,12 +73,19 @@ def command_beside(launch: Launch, command: list[str]) -> Start:
 
 
 def _check_user(pod: PodWorker, container: Container, image: Image) -> None:
+    """Refuse root where a kubelet does. Otherwise the processes have this machine's user, whichever is asked for.
+
+    The words are the kubelet's (pkg/kubelet/kuberuntime/security_context.go).
+    """
     security = {**pod.spec.get("securityContext", {}), **container.spec.get("securityContext", {})}
-    if security.get("runAsNonRoot") and (security.get("runAsUser") or image.user) == 0:
-        raise ConfigError(
-            f'container has runAsNonRoot and image will run as root (pod: "{pod.pod["metadata"]["name"]}", '
-            f"container: {container.name})"
-        )
+    if not security.get("runAsNonRoot"):
+        return
+    meta, user = pod.pod["metadata"], security.get("runAsUser")
+    where = f'(pod: "{meta["name"]}_{meta["namespace"]}({pod.uid})", container: {container.name})'
+    if user == 0:
+        raise ConfigError(f"container's runAsUser breaks non-root policy {where}")
+    if user is None and image.user == 0:
+        raise ConfigError(f"container has runAsNonRoot and image will run as root {where}")
 
 
 def _rootfs(pod: PodWorker, container: Container) -> Path:
@@ -123,6 +130,7 @@ def _surroundings(pod: PodWorker, container: Container, rootfs: Path, mounts: li
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         **runtime.base_env,
+        **_proxied(pod.proxy_url),
         "SANDBOX_POD_IP": pod.ip,
         "SANDBOX_AGENT_SOCKET": str(runtime.reports.file),
         "SANDBOX_CONTAINER_TOKEN": container.new_token(),
@@ -135,6 +143,11 @@ def _surroundings(pod: PodWorker, container: Container, rootfs: Path, mounts: li
     if account:
         env["KUBECONFIG"] = str(_kubeconfig(pod, account))
     return env
+
+
+def _proxied(url: str) -> dict[str, str]:
+    names = {"HTTP_PROXY": url, "HTTPS_PROXY": url, "NO_PROXY": "127.0.0.1,localhost,127.0.0.0/8"}
+    return names | {name.lower(): value for name, value in names.items()}
 
 
 def _kubeconfig(pod: PodWorker, account: Path) -> Path:

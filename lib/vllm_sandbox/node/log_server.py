@@ -1,4 +1,4 @@
-"""The agent's HTTPS side: what the API server asks a kubelet for ``kubectl logs``."""
+"""The agent's HTTPS side: what the API server asks a kubelet for ``kubectl logs`` and ``kubectl port-forward``."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from aiohttp import web
 from vllm_sandbox.node.container import Container
 from vllm_sandbox.node.logs import LogQuery
 from vllm_sandbox.node.pod import PodWorker
+from vllm_sandbox.node.port_forward import port_forward
 
 FindPod = Callable[[str, str], PodWorker | None]
-UNSUPPORTED = "the sandbox runs pods as plain processes and has no {what}; use kubectl logs, or the service proxy"
+UNSUPPORTED = "the sandbox runs pods as plain processes and has no {what}; use kubectl logs, or port-forward"
 
 
 @contextlib.asynccontextmanager
@@ -28,7 +29,8 @@ async def log_server(find_pod: FindPod, certificate: Path, key: Path, ca: Path) 
     app = web.Application()
     app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", _logs(find_pod))
     app.router.add_get("/healthz", _healthz)
-    for what in ("exec", "attach", "portForward"):
+    app.router.add_route("*", "/portForward/{namespace}/{pod}", port_forward(find_pod))
+    for what in ("exec", "attach"):
         app.router.add_route("*", f"/{what}/{{rest:.*}}", _unsupported(what))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()

@@ -56,6 +56,7 @@ class PodWorker:
         stopping: set as soon as the pod is to end, for whatever reason.
         over: set when it has ended and its last status is written.
         containers: every container, init containers first.
+        proxy_url: its way to everything else in the cluster.
     """
 
     def __init__(self, runtime: Runtime, node: Node, pod: Object) -> None:
@@ -69,6 +70,7 @@ class PodWorker:
         self.over = asyncio.Event()
         self.root = runtime.root / "pods" / self.uid
         self.ip = ""
+        self.proxy_url = runtime.network.proxy_url
         self.gpus: dict[str, list[Object]] = {}
         self._launches: dict[str, Launch] = {}
         self.volumes = PodVolumes(runtime.kube, pod, self.root, runtime.root / "nodes" / node.name, self._claim)
@@ -109,6 +111,8 @@ class PodWorker:
         self.ip = "127.0.0.1" if self.spec.get("hostNetwork") else self.node.take_address()
         reporter = self.spawn(self._report())
         try:
+            if not self.spec.get("hostNetwork"):
+                self.proxy_url = await self.runtime.network.join(self.ip, lambda: self.pod)
             self.update(self.pod)
             self._start_deadline()
             await self._live()
@@ -268,6 +272,7 @@ class PodWorker:
         self.devices.release(self.uid)
         self.node.claims.release(self.uid)
         if self.ip.startswith("127.") and not self.spec.get("hostNetwork"):
+            self.runtime.network.leave(self.ip)
             self.node.return_address(self.ip)
         if self._lost:
             return

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 
 from vllm_sandbox.kube import Kube
+from vllm_sandbox.network import Network
 from vllm_sandbox.node.events import EventRecorder
 from vllm_sandbox.node.reports import ReportSocket
 
@@ -24,7 +25,8 @@ class Runtime:
         http: client session for probes and hooks.
         root: directory below which pods and nodes keep their files.
         api_server, ca_file: how pods reach the API server.
-        base_env: variables that every container gets (proxy, sandbox marker, time scale).
+        base_env: variables that every container gets (sandbox marker, time scale).
+        network: gives pods their way to each other.
         binary: finds one of the sandbox's binaries.
         services: the Services that a new container in ``namespace`` learns of.
         volumes_root: directory of all persistent volumes.
@@ -39,6 +41,7 @@ class Runtime:
     api_server: str
     ca_file: Path
     base_env: dict[str, str]
+    network: Network
     binary: Callable[[str], Path]
     services: Callable[[str], Awaitable[list[Object]]]
     volumes_root: Path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -143,10 +144,12 @@ class Application:
         return response
 
     def _unauthorized(self, request: web.Request) -> web.Response | None:
+        """Not recorded: as in vllm's AuthenticationMiddleware (entrypoints/serve/middleware, 0.31 and later)."""
         keys = self._serving.api_keys
-        if not keys or not request.path.startswith(_GUARDED):
+        if not keys or request.method == "OPTIONS" or not request.path.startswith(_GUARDED):
             return None
-        if request.headers.get("Authorization", "").removeprefix("Bearer ") in keys:
+        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and any(secrets.compare_digest(key.encode(), each.encode()) for each in keys):
             return None
         return web.json_response({"error": "Unauthorized"}, status=401, dumps=_compact)
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import aiohttp
 import openai
 import pytest
 
@@ -150,6 +151,9 @@ async def test_an_api_key_guards_v1_only(start: Start) -> None:
     server = start("--api-key", "secret-key")
     assert (await server.get("/health"))[0] == 200
     assert (await server.get("/metrics"))[0] == 200
-    assert (await server.get("/v1/models"))[0] == 401
+    assert await server.get("/v1/models") == (401, '{"error":"Unauthorized"}')
+    for sent in ("secret-key", "Basic secret-key", "Bearer another-key"):
+        async with aiohttp.ClientSession(headers={"Authorization": sent}) as session:
+            assert (await session.get(f"{server.url}/v1/models")).status == 401, sent
     client = openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="secret-key")
     assert [model.id async for model in client.models.list()] == ["tiny"]

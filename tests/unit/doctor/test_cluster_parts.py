@@ -39,6 +39,41 @@ def test_an_hpa_without_a_metric() -> None:
     assert "metrics-server" in diagnosed(hpa("FailedGetResourceMetric")).findings[0].cause
 
 
+def walled(*peers: dict[str, Any], image: str = "vllm/vllm-openai:v0.32.0") -> list[dict[str, Any]]:
+    """A Service of servers behind a NetworkPolicy with these peers."""
+    rule = [{"from": list(peers)}] if peers else []
+    labels = {"app": "vllm"}
+    spec = {"podSelector": {"matchLabels": labels}, "policyTypes": ["Ingress"], "ingress": rule}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"image": image}]}}
+    slice_ = item("EndpointSlice", "inference-1", metadata={"labels": {"kubernetes.io/service-name": "inference"}})
+    slice_["endpoints"] = [{"conditions": {"ready": True}}]
+    return [
+        pod(),
+        item("Service", "inference", spec={"selector": labels}),
+        slice_,
+        item("Deployment", "vllm", spec={"template": template}),
+        item("NetworkPolicy", "walls", spec=spec),
+    ]
+
+
+def named(namespace: str) -> dict[str, Any]:
+    return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
+
+
+def test_a_network_policy_that_lets_nobody_or_not_prometheus_in() -> None:
+    (nobody,) = diagnosed(*walled()).findings
+    assert nobody.code == "policy-blocks" and "lets anybody reach" in nobody.cause and "walls" in nobody.cause
+    (blind,) = diagnosed(*walled({"podSelector": {}}, named("gateway"))).findings
+    assert "Prometheus (namespace monitoring)" in blind.cause
+    assert codes(*walled({"podSelector": {}}, image="nginx:1.27")) == []
+    for peer in (
+        named("monitoring"),
+        {"namespaceSelector": {"matchLabels": {"team": "a"}}},
+        {"ipBlock": {"cidr": "::/0"}},
+    ):
+        assert codes(*walled(peer)) == [], peer
+
+
 def test_an_hpa_without_a_target() -> None:
     lost = hpa(ok=True)
     lost["status"]["conditions"] = [{"type": "AbleToScale", "status": "False", "reason": "FailedGetScale"}]

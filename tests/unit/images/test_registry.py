@@ -34,6 +34,14 @@ def test_unknown_ones_fail_as_a_runtime_says_it(reference):
         find(reference)
 
 
+def test_a_digest_names_an_image_whatever_its_tag():
+    image = find("vllm/vllm-openai:v0.32.0")
+    for name in (image.id, f"docker.io/{image.id}", f"vllm/vllm-openai:v0.1.0@{image.digest}"):
+        assert find(name) is image
+    with pytest.raises(UnknownImage, match="docker.io/vllm/vllm-openai@sha256:0+: not found"):
+        find(f"vllm/vllm-openai:v0.32.0@sha256:{'0' * 64}")
+
+
 def test_the_entrypoint_takes_args_and_a_command_replaces_it():
     vllm = find("vllm/vllm-openai:v0.32.0")
     serve = command_line(vllm, [], ["/models/x", "--port=1"], CONTEXT)

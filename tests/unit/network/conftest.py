@@ -51,7 +51,7 @@ class Lab:
         self._writers: list[asyncio.StreamWriter] = []
         self.address = ("", 0)
 
-    def resolve(self, host: str, port: int) -> tuple[str, int]:
+    def resolve(self, host: str, port: int, _source: str) -> tuple[str, int]:
         try:
             return self.routes[host, port]
         except KeyError:

@@ -189,7 +189,7 @@ async def test_what_is_no_request_is_a_400(lab, read_response, sent, said):
 
 
 async def test_a_bug_in_resolving_is_told_and_not_waited_for(lab, read_response):
-    def broken(host, port):
+    def broken(host, port, source):
         raise ZeroDivisionError("oops")
 
     lab.proxy.resolve = broken
@@ -311,7 +311,7 @@ SERVICE = """{"metadata": {"name": "web", "namespace": "default"},
 
 
 async def test_who_never_answers_keeps_a_client_waiting_to_the_limit(lab, read_response, monkeypatch):
-    def resolve(host, _port):
+    def resolve(host, _port, _source):
         raise NoAnswer(f"{host} gave no answer")
 
     monkeypatch.setattr(lab.proxy, "resolve", resolve)

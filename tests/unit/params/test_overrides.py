@@ -83,6 +83,8 @@ def test_a_field_inside_a_null_object() -> None:
         ("gated", "maybe", ["'maybe'", "true or false"]),
         ("images.vllm", "vllm/vllm-openai:latest", ["latest", "name a version"]),
         ("images.vllm", "vllm/vllm-openai", ["name a version"]),
+        ("images.vllm", "vllm/vllm-openai@sha256:abc", ["a digest is sha256: and 64 hexadecimal digits"]),
+        ("network.control_plane", ["10.0.0.1/8"], ["10.0.0.1/8", "host bits"]),
         ("extra_args", "--max-model-len=4", ["--max-model-len has a field of its own", "max_model_len"]),
         ("access_modes.fill", "ReadOnlyMany", ["needs access_modes.fill ReadWriteMany"]),
         ("spot.pod_seconds", "500", ["pod_seconds can't exceed notice_seconds"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import signal
 import subprocess
@@ -179,13 +180,15 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def test_secrets_stay_out_of_everything_that_is_written(desk: Desk) -> None:
-    leak = "import os\nprint(os.environ['HF_TOKEN'], os.environ['DB_PASSWORD'])"
+    leak = "import base64, os\nprint(os.environ['HF_TOKEN'], os.environ['DB_PASSWORD'])\n"
+    leak += "print(base64.b64encode(os.environ['DB_PASSWORD'].encode()).decode(), 'sk-run' + 'book-' + 'A1_-' * 8)"
     desk.put("00_leaks", notebook(leak))
     desk.put("01_fails", notebook(f"raise ValueError('refused for {TOKEN}')"))
     done = desk.run(HF_TOKEN="my-own-secret-value", DB_PASSWORD=PASSWORD)
     assert done.returncode == 1
     written = "".join(file.read_text() for file in desk.latest.iterdir()) + done.stdout + done.stderr
-    for secret in (TOKEN, PASSWORD, "my-own-secret-value"):
+    encoded = base64.b64encode(PASSWORD.encode()).decode()
+    for secret in (TOKEN, PASSWORD, encoded, "my-own-secret-value", "sk-runbook-A1_-"):
         assert secret not in written.replace(f"raise ValueError('refused for {TOKEN}')", "")
     assert "•••" in desk.output("00_leaks")
 

@@ -66,6 +66,8 @@ def resource(item: Object) -> tuple[str, str]:
     """Plural and group of a kind."""
     group, _, _ = item["apiVersion"].rpartition("/")
     kind = item["kind"].lower()
+    if kind.endswith("y"):
+        return f"{kind[:-1]}ies", group
     return (f"{kind}es" if kind.endswith("s") else f"{kind}s", group)
 
 

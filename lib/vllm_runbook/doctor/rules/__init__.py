@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from ..findings import Finding
 from ..snapshot import Snapshot
-from . import api_versions, autoscaling, containers, disruption, gpus, images, serving, storage
+from . import api_versions, autoscaling, containers, disruption, gpus, images, network, serving, storage
 
 Rule = Callable[[Snapshot], Iterator[Finding]]
 
@@ -26,4 +26,5 @@ RULES: tuple[Rule, ...] = (
     serving.rollouts,
     serving.jobs,
     serving.services,
+    network.policies,
 )

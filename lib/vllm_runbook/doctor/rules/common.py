@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 from ...cluster import Object, get_in
+from ...tokens import mask
 from ..findings import Evidence, Kind
 from ..snapshot import owner_of
 
 _LONGEST = 400
-_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}\b")
 
 
 def called(item: Object, kind: str = "") -> str:
@@ -37,8 +35,8 @@ def about(item: Object) -> frozenset[str]:
 
 
 def seen(kind: Kind, item: Object, line: str) -> Evidence:
-    """Evidence about an object; long lines keep their beginning, and hub tokens are masked."""
-    text = _TOKEN.sub("•••", " ".join(line.split()))
+    """Evidence about an object; long lines keep their beginning, and tokens are masked."""
+    text = mask(" ".join(line.split()))
     return Evidence(kind, called(item), text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…")
 
 
