@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..cluster import Rule, rules
 from ..params import Platform
 from .observability import load
-from .rights import RBAC
+from .rights import RBAC, asking
 
 
 def autoscaling(platform: Platform) -> list[Rule]:
@@ -17,9 +17,7 @@ def autoscaling(platform: Platform) -> list[Rule]:
         *rules("get", "*", group="external.metrics.k8s.io", namespace=namespace),
         *rules("get", "deployments", group="apps", namespace=namespace),
         *rules("get", "services/proxy", namespace=namespace),
-        *rules("get", "secrets", namespace=namespace),
-        *rules("get create", "pods/portforward", namespace=namespace),
-        *rules("list watch", "endpointslices", group="discovery.k8s.io", namespace=namespace),
+        *asking(platform),
         *rules("get list watch", "customresourcedefinitions", group="apiextensions.k8s.io"),
         *rules("get list watch", "apiservices", group="apiregistration.k8s.io"),
         *rules("list watch", "deployments", group="apps", namespace=platform.autoscaling.namespace),

@@ -1,8 +1,9 @@
-"""Words of the permissions, and the removal of what we made in a namespace."""
+"""Words of the permissions, and what several notebooks do alike: ask a server, remove what was made in a namespace."""
 
 from __future__ import annotations
 
 from ..cluster import Rule, rules
+from ..params import Platform
 
 READ = "get list watch"
 WRITE = "get list watch create patch"
@@ -12,6 +13,17 @@ MONITORS = {
     "pod_monitor": ("podmonitors", "monitoring.coreos.com"),
     "pod_monitoring": ("podmonitorings", "monitoring.googleapis.com"),
 }
+
+
+def asking(platform: Platform) -> list[Rule]:
+    """To ask a server something: find a ready pod, reach it by port-forward, and show the API key."""
+    namespace, key = platform.namespace, platform.api_key
+    found = [
+        *rules("list watch", "endpointslices", group="discovery.k8s.io", namespace=namespace),
+        # "create" is what newer API servers want of a WebSocket, too
+        *rules("get create", "pods/portforward", namespace=namespace),
+    ]
+    return found + (rules("get", "secrets", namespace=namespace, names=key.secret.name) if key.enabled else [])
 
 
 def removal(namespace: str) -> list[Rule]:

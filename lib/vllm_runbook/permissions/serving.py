@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..cluster import Rule, rules
 from ..params import Platform
 from ..params.platform import Network
-from .rights import READ, WRITE, removal
+from .rights import READ, WRITE, asking, removal
 
 
 def preflight(platform: Platform) -> list[Rule]:
@@ -61,13 +61,11 @@ def deploy(platform: Platform) -> list[Rule]:
         *rules("get", "namespaces"),
         *rules("get create patch", "secrets", namespace=namespace),
         *_policies(platform),
-        # the key is asked for by port-forward; "create" is what newer API servers want of a WebSocket, too
-        *rules("get create", "pods/portforward", namespace=namespace),
+        *asking(platform),
         *rules("get create patch", "serviceaccounts", namespace=namespace),
         *rules(WRITE, "services", namespace=namespace),
         *rules("get create patch", "priorityclasses", group="scheduling.k8s.io"),
         *rules("get create", "services/proxy", namespace=namespace),
-        *rules("list watch", "endpointslices", group="discovery.k8s.io", namespace=namespace),
         *rules(WRITE, "deployments", group="apps", namespace=namespace),
         *rules("list watch", "replicasets", group="apps", namespace=namespace),
         *rules("get", "persistentvolumeclaims", namespace=namespace),

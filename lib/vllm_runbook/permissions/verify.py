@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..cluster import Rule, rules
 from ..cluster.lease import NAME
 from ..params import Platform
-from .rights import MONITORS, RBAC, READ
+from .rights import MONITORS, RBAC, READ, asking
 
 _CORE = "serviceaccounts services configmaps persistentvolumeclaims"
 
@@ -14,9 +14,7 @@ def verify(platform: Platform) -> list[Rule]:
     namespace = platform.namespace
     found = [
         *_objects(namespace),
-        *rules("list watch", "endpointslices", group="discovery.k8s.io", namespace=namespace),
-        # one completion: a POST to this Service, which RBAC calls create
-        *rules("create", "services/proxy", namespace=namespace, names="inference:8000"),
+        *asking(platform),
         *rules(READ, "leases", group="coordination.k8s.io", namespace=namespace, names=NAME),
         *rules("get", "daemonsets", group="apps", namespace=platform.device_plugin.namespace),
         *rules("get", "namespaces"),
@@ -47,6 +45,7 @@ def _objects(namespace: str) -> list[Rule]:
         *rules("get", "deployments daemonsets", group="apps", namespace=namespace),
         *rules("get", "jobs", group="batch", namespace=namespace),
         *rules("get", "poddisruptionbudgets", group="policy", namespace=namespace),
+        *rules("get", "networkpolicies", group="networking.k8s.io", namespace=namespace),
         *rules("get", "scaledobjects", group="keda.sh", namespace=namespace),
         *rules("get", "roles rolebindings", group=RBAC, namespace=namespace),
     ]

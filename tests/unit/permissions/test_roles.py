@@ -67,7 +67,7 @@ def test_equal_verbs_share_a_rule_and_names_stay_apart() -> None:
 def test_verification_can_write_nothing(name: str) -> None:
     found = {rule for step in rbac.VERIFY for rule in permissions(step, platform(name))}
     writing = {rule for rule in found if rule.verb not in READING}
-    assert writing == {Rule("create", "services", "", "llm", "proxy", "inference:8000")}, "one question is all"
+    assert writing == {Rule("create", "pods", "", "llm", "portforward")}, "one question is all"
     assert not any(changes_something(step, platform(name)) for step in rbac.VERIFY)
 
 
