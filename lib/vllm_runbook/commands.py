@@ -7,8 +7,10 @@ from pathlib import Path
 
 import click
 
+from .choice import DRY_RUN
 from .errors import RunbookError
 from .params import ParamsError
+from .verdict import objects
 
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -36,6 +38,7 @@ INTERRUPTED_CODE = 130
     help="A notebook's parameter, or a field of platform or model (storage.class=efs-sc).",
 )
 @click.option("--params-file", type=FILE, help="YAML mapping of the same.")
+@click.option("--dry-run", is_flag=True, envvar=DRY_RUN, help="Preview every change, make none.")
 @click.option("--fresh", is_flag=True, help="Start over instead of resuming a run that failed or was interrupted.")
 @click.option("--runs-dir", type=DIRECTORY, default=Path("runs"), show_default=True, help="Where runs are kept.")
 @click.option("--notebooks-dir", type=DIRECTORY, default=Path("notebooks"), show_default=True)
@@ -49,6 +52,7 @@ def run_notebooks(
     model: str | None,
     pairs: tuple[str, ...],
     params_file: Path | None,
+    dry_run: bool,
     fresh: bool,
     runs_dir: Path,
     notebooks_dir: Path,
@@ -74,6 +78,7 @@ def run_notebooks(
         params_file=params_file,
         fresh=fresh,
         timeout=timeout,
+        dry_run=dry_run,
     )
     try:
         done = run(request)
@@ -83,7 +88,10 @@ def run_notebooks(
     except KeyboardInterrupt:
         click.echo("interrupted; the same command goes on where it stopped", err=True)
         sys.exit(INTERRUPTED_CODE)
-    click.echo(f"{'changed ' + str(done.changed) + ' objects' if done.changed else 'nothing changed'}")
+    if dry_run:
+        click.echo(f"dry run: {objects(done.would_change)} would change; nothing was changed")
+    else:
+        click.echo(f"changed {objects(done.changed)}" if done.changed else "nothing changed")
     click.echo(f"report: {runs_dir / 'latest' / 'report.html'}")
     if done.status != PASSED:
         failed = next(step for step in done.steps if step.error)

@@ -193,7 +193,12 @@ class Events:
 
 @contextlib.contextmanager
 def watching(cluster: Cluster, *selections: Selection) -> Iterator[Events]:
-    """Watch selections while the block runs, reading them with :meth:`Events.until`."""
+    """Watch selections while the block runs, reading them with :meth:`Events.until`.
+
+    Raises:
+        DryRunEnded: in a dry run there is nothing to wait for once something would have been changed.
+    """
+    cluster.require_nothing_pending("What is watched next")
     events = Events(cluster)
     try:
         for selection in selections:

@@ -23,6 +23,7 @@ from typing import Any, cast
 import plotly.graph_objects as go
 import plotly.io as pio
 
+from .. import choice
 from .recorder import Figured, Recorder
 from .theme import alt_text
 
@@ -36,7 +37,7 @@ def headless() -> bool:
     """Whether nobody watches: RUNBOOK_HEADLESS, else what the front end says of itself; outside a kernel always."""
     told = os.environ.get("RUNBOOK_HEADLESS", "").strip().lower()
     if told:
-        return told not in ("0", "false", "no")
+        return told not in choice.NO
     kernel = _kernel()
     if kernel is None:
         return True

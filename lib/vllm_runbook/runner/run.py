@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from .. import params
+from ..verdict import objects
 from . import report, state, summaries
 from .execute import execute
 from .selection import Settings, Source, select, settings, sources
@@ -30,6 +31,7 @@ class Request:
     everything: bool = False
     fresh: bool = False
     timeout: float | None = None
+    dry_run: bool = False
 
 
 def run(request: Request) -> Run:
@@ -66,12 +68,12 @@ def _validate(given: Settings, chosen: Sequence[Source]) -> None:
 def _resumed_or_new(request: Request, chosen: Sequence[Source], parameters: dict[str, Any]) -> Run:
     last = state.latest(request.runs_dir)
     names = [source.name for source in chosen]
-    if last and not request.fresh and state.can_resume(last, request.notebooks_dir, parameters, names):
+    if last and not request.fresh and state.can_resume(last, request.notebooks_dir, parameters, names, request.dry_run):
         done = sum(step.status == PASSED for step in last.steps)
         click.echo(f"resuming {last.directory.name}: {done} of {len(names)} notebooks are done (--fresh starts over)")
         return last
     steps = [Step(source.name, source.title) for source in chosen]
-    return state.begin(request.runs_dir, request.notebooks_dir, parameters, steps)
+    return state.begin(request.runs_dir, request.notebooks_dir, parameters, steps, dry_run=request.dry_run)
 
 
 def _one(request: Request, current: Run, source: Source, step: Step, given: Settings) -> bool:
@@ -79,7 +81,8 @@ def _one(request: Request, current: Run, source: Source, step: Step, given: Sett
     step.status = INTERRUPTED  # what a killed run leaves behind
     current.save()
     try:
-        execute(source, step, current.directory / f"{source.name}.ipynb", given.of(source), request.timeout)
+        output = current.directory / f"{source.name}.ipynb"
+        execute(source, step, output, given.of(source), request.timeout, dry_run=request.dry_run)
     finally:
         current.ended = state.now()
         _write(current)
@@ -91,8 +94,9 @@ def line(step: Step) -> str:
     """One notebook's outcome."""
     checks = step.result.get("checks", [])
     held = f"{sum(check['ok'] for check in checks)}/{len(checks)} checks" if checks else "no checks"
-    changed = step.result.get("changed", 0)
-    change = f"changed {changed} object{'s' if changed != 1 else ''}" if changed else "nothing changed"
+    change = f"changed {objects(changed)}" if (changed := step.result.get("changed", 0)) else "nothing changed"
+    if step.result.get("dry_run"):
+        change = f"dry run: {objects(step.result['would_change'])} would change"
     mark = {PASSED: "ok ", FAILED: "NOT", INTERRUPTED: "!! "}.get(step.status, "   ")
     return f"{mark} {step.name:<22} {step.seconds:6.1f} s  {held}, {change}"
 

@@ -91,6 +91,7 @@ def plan_labels(book: Notebook, names: Iterable[str] = ()) -> Plan:
 
 def ready_nodes(book: Notebook) -> list[Object]:
     """Nodes that carry the label and have allocatable GPUs: where servers can go."""
+    book.cluster.require_nothing_pending("The list of labelled nodes")
     gpu = book.params.platform.gpu
     selector = f"{gpu.node_label.key}={gpu.node_label.value}"
     return [node for node in book.cluster.list("Node", labels=selector) if gpus(node, gpu.resource)]
