@@ -76,13 +76,19 @@ class Notebook:
         self.result.figures[name] = value
 
     @contextlib.contextmanager
-    def earlier(self) -> Iterator[None]:
-        """Around checks of what earlier notebooks leave: in a dry run, where it may be missing, that is only told."""
+    def earlier(self, *, essential: bool = False) -> Iterator[None]:
+        """Around checks of what earlier notebooks leave: in a dry run, where it may be missing, that is only told.
+
+        Args:
+            essential: nothing can be shown without it, so that the dry run ends.
+        """
         try:
             yield
         except RunbookError as error:
             if not self.cluster.dry_run:
                 raise
+            if essential:
+                raise DryRunEnded(error.what) from error
             print(f"dry run, so this goes on: {error.what}")
 
     def verdict(self, ended: str = "") -> None:

@@ -25,6 +25,7 @@ class Source:
     Attributes:
         name: file name without ending, e.g. ``04_deploy_vllm``.
         parameters: what its parameters cell sets, by name.
+        summary: what it does, in one line; from its metadata.
         on_request: runs only when it is named, or everything is asked for.
         named_only: training: not even then.
     """
@@ -35,6 +36,7 @@ class Source:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     on_request: bool = False
     named_only: bool = False
+    summary: str = ""
     code_cells: int = 0
 
 
@@ -61,6 +63,7 @@ def _read(file: Path) -> Source:
         parameters=_assignments(cell.source) if cell else {},
         on_request=bool(book.metadata.get("runbook", {}).get("on_request")),
         named_only=bool(book.metadata.get("runbook", {}).get("named_only")),
+        summary=str(book.metadata.get("runbook", {}).get("summary", "")),
         code_cells=sum(cell.cell_type == "code" for cell in book.cells),
     )
 

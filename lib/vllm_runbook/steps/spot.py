@@ -204,7 +204,7 @@ def start(book: Notebook, planned: Plan) -> None:
         TimedOut: KEDA doesn't.
     """
     target = Ref("Deployment", NAME, book.namespace)
-    if book.cluster.find(target) is None:
+    if not book.cluster.dry_run and book.cluster.find(target) is None:
         book.put(k8s.changed(deployment(book.params, book.sizing, settings(book)), {"spec.paused": True}))
         book.put(scaled_object(book))
         k8s.wait(

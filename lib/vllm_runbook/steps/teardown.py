@@ -93,7 +93,7 @@ def plan(book: Notebook, *, delete_weights: bool = False) -> Scope:
     """
     if now := drills.running(book):
         raise RunbookError(f"The drill {now.drill} is under way", next_step="End it first: runbook drill reset.")
-    found = list(k8s.created(book.cluster, KINDS, _namespaces(book)))
+    found = list(k8s.created(book.cluster, KINDS, namespaces(book)))
     keep = {} if delete_weights else _weights(book, [ref for ref, _ in found])
     keep |= _in_use(book, [ref for ref, _ in found])
     for ref, _ in found:
@@ -152,7 +152,14 @@ def _others(book: Notebook, namespace: str) -> list[str]:
 
 
 def remove(book: Notebook, scope: Scope) -> None:
-    """Delete, each object watched until it is gone; then take our label off the nodes."""
+    """Delete, each object watched until it is gone; then take our label off the nodes.
+
+    In a dry run, let the server try each of these.
+    """
+    if book.cluster.dry_run:
+        k8s.delete(book.cluster, scope.remove)
+        gpu_nodes.remove_labels(book)
+        return
     if any(scope.crowd) or any(ref == Ref("Namespace", crowd.NAMESPACE, "", "v1") for ref, _ in scope.remove):
         crowd.remove(book)
     parts = provisioning.parts(book)
@@ -171,7 +178,7 @@ def remove(book: Notebook, scope: Scope) -> None:
 def verify(book: Notebook, scope: Scope) -> None:
     """Look again; note the checks."""
     kept = {ref for ref, _ in scope.keep}
-    left = [ref for ref, _ in k8s.created(book.cluster, KINDS, _namespaces(book)) if ref not in kept]
+    left = [ref for ref, _ in k8s.created(book.cluster, KINDS, namespaces(book)) if ref not in kept]
     book.check("nothing that this runbook created is left but what was to stay", not left, _names(left))
     pods, nodes = crowd.count(book)
     book.check("nothing of the crowd is left", not (pods or nodes), f"{pods} pods, {nodes} nodes")
@@ -179,7 +186,7 @@ def verify(book: Notebook, scope: Scope) -> None:
     book.check("what was to stay is there", len(there) == len(kept), _names(kept - set(there)))
 
 
-def _namespaces(book: Notebook) -> list[str]:
+def namespaces(book: Notebook) -> list[str]:
     """Where this runbook makes objects."""
     platform = book.params.platform
     spaces = (platform.namespace, platform.naive_namespace, platform.device_plugin.namespace)
