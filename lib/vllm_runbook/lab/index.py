@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,12 +47,16 @@ class Index:
 
         self._sources = sources(directory)
         now = choice.read() or Choice()
-        style = {"description_width": "5em"}
+        style, layout = {"description_width": "4.5em"}, {"width": "17em"}
         self.platform = widgets.Dropdown(
-            options=params.names("platform"), value=now.platform, description="platform", style=style
+            options=params.names("platform"), value=now.platform, description="platform", style=style, layout=layout
         )
-        self.model = widgets.Dropdown(options=params.names("model"), value=now.model, description="model", style=style)
-        self.dry_run = widgets.Checkbox(value=now.dry_run, description="dry run", indent=False)
+        self.model = widgets.Dropdown(
+            options=params.names("model"), value=now.model, description="model", style=style, layout=layout
+        )
+        self.dry_run = widgets.Checkbox(
+            value=now.dry_run, description="dry run", indent=False, layout={"width": "7em", "margin": "2px 0 0 1.5em"}
+        )
         self.refresh = widgets.Button(description="look again", tooltip="Read the state of the cluster once more")
         self.told = widgets.HTML(layout={"margin": "0 0 0 2px"})
         self.draw = lambda text: None
@@ -106,7 +111,7 @@ def _row(source: Source, state: State | None) -> str:
         told = [text for text in (word, html.escape(state.seen)) if text]
     cells = (
         f'<a href="{source.file.name}">{html.escape(source.title)}</a>',
-        html.escape(source.summary),
+        re.sub("`(.*?)`", r"<code>\1</code>", html.escape(source.summary)),
         "<br>".join(told),
     )
     return "<tr>" + "".join(f'<td style="{_LEFT}">{cell}</td>' for cell in cells) + "</tr>"

@@ -9,13 +9,14 @@ ask a person something. JupyterLab, Notebook and VS Code say yes; papermill, nbc
 environment variable RUNBOOK_HEADLESS (1 or 0) overrules it.
 
 No threads and no timers: redrawing happens on the caller's thread when something was recorded, so an
-interrupted cell leaves nothing behind.
+interrupted cell leaves nothing behind. A source is shown live in one place: a second one supersedes the first.
 """
 
 from __future__ import annotations
 
 import os
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -70,6 +71,10 @@ def mimebundle(fig: go.Figure) -> dict[str, Any]:
     return {**fig._repr_mimebundle_(), "text/plain": alt_text(fig)}
 
 
+#: The view that follows each source now, by the source's id; not every source can be hashed.
+_FOLLOWING: weakref.WeakValueDictionary[int, View] = weakref.WeakValueDictionary()
+
+
 class View:
     """A figure on display. ``refresh`` redraws it now; recorders do so by themselves."""
 
@@ -79,6 +84,7 @@ class View:
         self._drawn = time.monotonic()
         self._widget: Any = None
         self._handle: Any = None
+        self._unsubscribe: Callable[[], None] | None = None
         self.redraws = 0
 
     @property
@@ -93,7 +99,15 @@ class View:
         self._handle = _display(self.widget(), display_id=True)
 
     def widget(self) -> Any:
-        """A widget that follows the source from now on, for panels that place it themselves."""
+        """A widget that follows the source from now on, for panels that place it themselves.
+
+        An earlier view of the same source is closed.
+        """
+        if (before := _FOLLOWING.get(id(self._source))) is not None and before.is_live:
+            before.close()
+        _FOLLOWING[id(self._source)] = self
+        if isinstance(self._source, Recorder):
+            self._unsubscribe = self._source.subscribe(self.changed)
         self._widget = go.FigureWidget(_draw(self._source))
         return self._widget
 
@@ -110,15 +124,22 @@ class View:
         self._drawn = time.monotonic()
         self.redraws += 1
 
+    def stop(self) -> None:
+        """Follow no longer; what is shown stays."""
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+            self._unsubscribe = None
+
     def close(self) -> None:
-        """Leave the final state as an ordinary figure, in the widget's place."""
-        final = _draw(self._source)
-        if self._handle is None:
-            show(final)
-            return
+        """Leave the final state as an ordinary figure, in the widget's place; in a panel, nothing."""
+        self.stop()
         widget, handle, self._widget, self._handle = self._widget, self._handle, None, None
-        handle.update(mimebundle(final), raw=True)
-        widget.close()
+        if handle is not None:
+            handle.update(mimebundle(_draw(self._source)), raw=True)
+        elif widget is None:
+            show(self._source)
+        if widget is not None:
+            widget.close()
 
 
 @contextmanager
@@ -133,13 +154,10 @@ def live(source: FigureSource, interval: float = INTERVAL) -> Iterator[View]:
         interval: least seconds between two redraws.
     """
     view = View(source, interval)
-    unsubscribe = source.subscribe(view.changed) if isinstance(source, Recorder) else None
     try:
         view.open()
         yield view
     finally:
-        if unsubscribe:
-            unsubscribe()
         view.close()
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .. import cluster as k8s
 from .. import doctor, drills
-from ..cluster import ApiError, Object, Ref
+from ..cluster import ApiError, Ref
 from ..errors import RunbookError
 from ..notebook import Notebook
 from . import autoscaling, crowd, deploy, disruption, gpu_nodes, observability, spot, teardown, weights
@@ -79,8 +79,10 @@ def _autoscaling(book: Notebook) -> State:
 
 
 def _disruption(book: Notebook) -> State:
-    status = book.cluster.get(Ref("PodDisruptionBudget", disruption.PDB, book.namespace)).get("status", {})
-    return State(HOLDS, f"the budget lets {status.get('disruptionsAllowed', 0)} pods go now")
+    ref = Ref("PodDisruptionBudget", disruption.PDB, book.namespace)
+    if (item := book.cluster.find(ref)) is None:
+        return State(NOT_YET, f"there is no {ref}")
+    return State(HOLDS, f"the budget lets {k8s.get_in(item, 'status.disruptionsAllowed', 0)} pods go now")
 
 
 def _spot(book: Notebook) -> State:
@@ -107,7 +109,9 @@ def _onboarding(book: Notebook) -> State:
 
 
 def _replicas(book: Notebook, ref: Ref) -> State:
-    item: Object = book.cluster.get(ref)
+    item = book.cluster.find(ref)
+    if item is None:
+        return State(NOT_YET, f"there is no {ref}")
     ready, wanted = k8s.get_in(item, "status.readyReplicas", 0), k8s.get_in(item, "spec.replicas", 1)
     return State(_word(deploy.rolled_out(item), True), f"{ready} of {wanted} replicas ready")
 
