@@ -26,6 +26,12 @@ ROOT = Path(__file__).parents[2]
 #: Milliseconds of patience with one thing on a page; a busy machine is slow, not broken.
 PATIENCE = 90_000
 
+#: Nothing is asked of the network, and cells stay in the page when they are scrolled away.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "notebook-extension/tracker": {"windowingMode": "none"},
+}
+
 Screenshot = Callable[[Any, str], None]
 
 
@@ -74,9 +80,10 @@ def lab(sandbox: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     home = tmp_path_factory.mktemp("lab")
     notebooks = home / "notebooks"
     shutil.copytree(ROOT / "notebooks", notebooks, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
-    settings = home / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
-    settings.parent.mkdir(parents=True)
-    settings.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
+    for plugin, values in SETTINGS.items():
+        file = home / "settings" / "@jupyterlab" / f"{plugin}.jupyterlab-settings"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(values))
     env = {name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "RUNBOOK", "JPY_"))}
     for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
         env[name] = str(home / name.lower())
@@ -87,6 +94,7 @@ def lab(sandbox: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     options = ["--no-browser", f"--port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}"]
+    options += ["--LabApp.expose_app_in_browser=True"]  # tests ask it whether a kernel is idle
     command = [sys.executable, "-m", "runbook_cli.main", "lab", "--notebooks-dir", str(notebooks), *options]
     with (home / "log").open("w") as log:
         root = ["--allow-root"] if os.geteuid() == 0 else []
