@@ -20,9 +20,9 @@ demo: binaries ## Bring the sandbox up and run all notebooks, teardown at the en
 test: binaries ## Run all tests, three files at a time: each process has a sandbox of its own
 	@$(BIN)/pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
-lab: .venv/.ready ## Open JupyterLab on the notebooks, with the sandbox up
+lab: .venv/.ready ## Open JupyterLab at the index, with the sandbox up
 	@$(BIN)/runbook sandbox up
-	@KUBECONFIG="$$($(BIN)/runbook sandbox kubeconfig)" $(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=notebooks
+	@KUBECONFIG="$$($(BIN)/runbook sandbox kubeconfig)" $(BIN)/runbook lab
 
 lint: .venv/.ready ## Formatting, lint, types, layers, notebooks
 	@$(BIN)/ruff format --check
