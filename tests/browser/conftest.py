@@ -24,7 +24,7 @@ from . import chromium
 
 ROOT = Path(__file__).parents[2]
 #: Milliseconds of patience with one thing on a page; a busy machine is slow, not broken.
-PATIENCE = 90_000
+PATIENCE = 180_000
 
 #: Nothing is asked of the network, and cells stay in the page when they are scrolled away.
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -208,6 +208,22 @@ with plots.live(progress, interval=0) as view:
 
 
 @pytest.mark.asyncio
+async def test_a_second_view_of_the_same_source_supersedes_the_first() -> None:
+    code = """
+first, second = plots.View(progress), plots.View(progress)
+first.open()
+placed = second.widget()
+print(first.is_live, second.is_live, len(progress._listeners))
+with plots.live(progress) as third:
+    print(second.is_live, third.is_live, len(progress._listeners))
+print(third.is_live, len(progress._listeners))
+"""
+    async with kernel() as (_, client):
+        await run(client, SETUP, person=True)
+        assert await text_of(client, code) == "False True 1\nFalse True 1\nFalse 0\n"
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("told", "person", "headless"),
     [(None, True, False), (None, False, True), ("1", True, True), ("0", False, False), ("", True, False)],
