@@ -25,6 +25,7 @@ import plotly.graph_objects as go
 import plotly.io as pio
 
 from .. import choice
+from ..cluster import DryRunEnded
 from .recorder import Figured, Recorder
 from .theme import alt_text
 
@@ -130,13 +131,17 @@ class View:
             self._unsubscribe()
             self._unsubscribe = None
 
-    def close(self) -> None:
-        """Leave the final state as an ordinary figure, in the widget's place; in a panel, nothing."""
+    def close(self, *, keep: bool = True) -> None:
+        """Leave the final state as an ordinary figure, in the widget's place; in a panel, nothing.
+
+        Args:
+            keep: False where there was nothing to see: no figure is left.
+        """
         self.stop()
         widget, handle, self._widget, self._handle = self._widget, self._handle, None, None
         if handle is not None:
-            handle.update(mimebundle(_draw(self._source)), raw=True)
-        elif widget is None:
+            handle.update(mimebundle(_draw(self._source)) if keep else {"text/plain": ""}, raw=True)
+        elif widget is None and keep:
             show(self._source)
         if widget is not None:
             widget.close()
@@ -153,12 +158,15 @@ def live(source: FigureSource, interval: float = INTERVAL) -> Iterator[View]:
         source: a recorder, or a function that returns a figure (then call ``view.refresh()``).
         interval: least seconds between two redraws.
     """
-    view = View(source, interval)
+    view, keep = View(source, interval), True
     try:
         view.open()
         yield view
+    except DryRunEnded:
+        keep = False  # it ended before anything happened that could be drawn
+        raise
     finally:
-        view.close()
+        view.close(keep=keep)
 
 
 def _draw(source: FigureSource) -> go.Figure:
