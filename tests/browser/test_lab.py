@@ -91,7 +91,7 @@ def test_the_index_opens_first_with_its_panel(page: Any, lab: Lab, screenshot: S
     screenshot(page, "lab-index")
 
 
-def test_run_all_in_00_shows_the_plots_and_the_verdict(page: Any, screenshot: Screenshot) -> None:
+def test_run_all_in_00_shows_the_plots_and_the_verdict(page: Any) -> None:
     panel = open_from_index(page, "00 Preflight")
     run_all(page)
     shown(panel, "Preflight: holds").wait_for()
@@ -101,7 +101,6 @@ def test_run_all_in_00_shows_the_plots_and_the_verdict(page: Any, screenshot: Sc
     title = figures.nth(1).locator(".gtitle", has_text="Memory per GPU: fits")
     title.wait_for()
     assert figures.nth(1).locator(".bars path").count() >= 6
-    screenshot(page, "lab-figure")
 
 
 def test_an_interrupted_cell_leaves_no_watch_and_runs_again(
@@ -115,7 +114,7 @@ def test_an_interrupted_cell_leaves_no_watch_and_runs_again(
     live = panel.locator(".jp-OutputArea-output .js-plotly-plot")
     live.locator(".gtitle", has_text="GPUs: 0 of 12 used").wait_for()
     assert watches(sandbox, "nodes") == before + 1
-    screenshot(page, "lab-live")
+    screenshot(page, "lab")
     page.get_by_role("button", name="Interrupt the kernel").click()
     shown(panel, "KeyboardInterrupt").wait_for()
     idle(page)
@@ -134,9 +133,7 @@ def _equal(found: int, wanted: int) -> None:
     assert found == wanted
 
 
-def test_the_panels_choice_reaches_a_notebook_and_a_dry_run_ends_early(
-    page: Any, sandbox: Cluster, screenshot: Screenshot
-) -> None:
+def test_the_panels_choice_reaches_a_notebook_and_a_dry_run_ends_early(page: Any, sandbox: Cluster) -> None:
     page.get_by_role("tab", name="index.ipynb").click()
     index = notebook(page)
     index.get_by_label("model").select_option("tiny")

@@ -65,14 +65,12 @@ def test_a_screen_reader_is_told_what_each_figure_shows(page: Any) -> None:
         assert caption in label and re.search(r"ax[ie]s: .+\.$", label), label
 
 
-def test_it_follows_a_dark_screen(page: Any, screenshot: Screenshot) -> None:
+def test_it_follows_a_dark_screen(page: Any) -> None:
     page.emulate_media(color_scheme="dark")
     colour = page.locator("figure .gtitle").first.evaluate("text => getComputedStyle(text).fill")
     assert min(map(int, re.findall(r"\d+", colour)[:3])) > 200, colour
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert max(map(int, re.findall(r"\d+", ground)[:3])) < 50, ground
-    page.locator("figure").nth(1).scroll_into_view_if_needed()
-    screenshot(page, "report-dark")
 
 
 def test_it_prints_with_nothing_cut(page: Any, tmp_path: Path) -> None:
