@@ -63,7 +63,7 @@ class Cluster:
         self.server: str = api.configuration.host
         self.kubeconfig = kubeconfig
         self.api = api
-        self.pending: list[Ref] = []
+        self.pending: set[Ref] = set()
         # Discovery is cached in a file; the default is shared by name in /tmp and outlives clusters.
         self._cache = tempfile.TemporaryDirectory(prefix="vllm-runbook-")
         self._dynamic: DynamicClient | None = None

@@ -63,7 +63,7 @@ def release(cluster: Cluster, ref: Ref, manager: str = MANAGER) -> bool:
     nothing = {"apiVersion": ref.version, "kind": ref.kind, "metadata": meta}
     cluster.apply(nothing, manager=manager, dry_run=cluster.dry_run)
     if cluster.dry_run:
-        cluster.pending.append(ref)
+        cluster.pending.add(ref)
     return True
 
 

@@ -177,7 +177,7 @@ def apply(cluster: Cluster, planned: Plan) -> Applied:
             done.unchanged.append(change.ref)
             continue
         if cluster.dry_run:
-            cluster.pending.append(change.ref)
+            cluster.pending.add(change.ref)
             print(f"would {change.action} {change.ref}")
             continue
         if change.action == REPLACE:
@@ -189,7 +189,7 @@ def apply(cluster: Cluster, planned: Plan) -> Applied:
             raise _told(change.ref, error) from error
         done.changed.append(change.ref)
         print(f"{change.action}d {change.ref}")
-    if not done.changed and not cluster.pending:
+    if len(done.unchanged) == len(planned.changes):
         count = len(done.unchanged)
         print("nothing to change" + (f": {count} as it should be" if count else ""))
     return done
@@ -206,7 +206,7 @@ def delete(cluster: Cluster, targets: Sequence[tuple[Ref, str]], *, seconds: flo
             continue
         cluster.delete(ref, uid=uid, propagation="Foreground", dry_run=cluster.dry_run)
         if cluster.dry_run:
-            cluster.pending.append(ref)
+            cluster.pending.add(ref)
             print(f"would delete {ref}")
             continue
         wait_gone(cluster, ref, uid, seconds=seconds)

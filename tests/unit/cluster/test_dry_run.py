@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from vllm_runbook.cluster import Cluster, DryRunEnded, Program
+from vllm_runbook.cluster import Cluster, DryRunEnded, Program, Ref
 from vllm_runbook.cluster.dry_run import DryClient, harmless
 
 PODS = "https://c/api/v1/namespaces/llm/pods"
@@ -54,6 +54,6 @@ def test_whoever_needs_what_would_have_been_changed_ends() -> None:
     cluster = Cluster(DryClient(client.Configuration(host="http://127.0.0.1:1")), "c")
     assert cluster.dry_run
     cluster.require_nothing_pending("the check")
-    cluster.pending.append(object())  # type: ignore[arg-type]
+    cluster.pending.add(Ref("Namespace", "llm"))
     with pytest.raises(DryRunEnded, match="the check needs what would have been changed"):
         cluster.require_nothing_pending("the check")
