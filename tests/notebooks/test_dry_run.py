@@ -59,6 +59,7 @@ def test_on_an_empty_cluster_every_notebook_previews_and_none_changes_anything(
 
 def test_a_teardown_is_tried_and_nothing_is_gone(sandbox: Cluster, runbook: Runbook) -> None:
     assert runbook("--from", "01", "--to", "02").code == 0
+    sandbox.kubectl("-n", "kube-system", "rollout", "status", "daemonset/nvidia-device-plugin", "--timeout=60s")
     before = state(sandbox)
     done = runbook("10", "--dry-run")
     assert done.code == 0, done.out + done.err
