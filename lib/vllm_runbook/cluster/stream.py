@@ -21,6 +21,8 @@ import urllib3
 from .client import METADATA, WHOLE, ApiError, Cluster
 from .objects import API_VERSIONS, Object, Ref
 
+#: Called about once a second while nothing comes, on the thread that waits: live figures draw what they left out.
+IDLE: set[Callable[[], None]] = set()
 #: The API server ends a watch after this many seconds; it is then continued where it stopped.
 _WATCH_SECONDS = 290
 #: Patience with the beginning of an answer. A log of which there is no line yet doesn't begin (the kubelet sends its
@@ -83,6 +85,8 @@ class Events:
                 # Short enough for Ctrl-C to be noticed on every platform.
                 event = self._queue.get(timeout=min(left, 1.0))
             except queue.Empty:
+                for listener in tuple(IDLE):
+                    listener()
                 continue
             if isinstance(event, BaseException):
                 raise event

@@ -8,13 +8,15 @@ Who watches is asked of the Jupyter protocol: an execute request says ``allow_st
 ask a person something. JupyterLab, Notebook and VS Code say yes; papermill, nbconvert and nbval no. The
 environment variable RUNBOOK_HEADLESS (1 or 0) overrules it.
 
-No threads and no timers: redrawing happens on the caller's thread when something was recorded, so an
-interrupted cell leaves nothing behind. A source is shown live in one place: a second one supersedes the first.
+No threads and no timers: redrawing happens on the caller's thread when something was recorded, or while it waits for
+the cluster's next event, so an interrupted cell leaves nothing behind. A source is shown live in one place: a second
+one supersedes the first.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -26,6 +28,7 @@ import plotly.io as pio
 
 from .. import choice
 from ..cluster import DryRunEnded
+from ..cluster.stream import IDLE
 from .recorder import Figured, Recorder
 from .theme import alt_text
 
@@ -86,6 +89,8 @@ class View:
         self._widget: Any = None
         self._handle: Any = None
         self._unsubscribe: Callable[[], None] | None = None
+        self._behind = False
+        self._thread = threading.get_ident()
         self.redraws = 0
 
     @property
@@ -109,11 +114,13 @@ class View:
         _FOLLOWING[id(self._source)] = self
         if isinstance(self._source, Recorder):
             self._unsubscribe = self._source.subscribe(self.changed)
+            IDLE.add(self._catch_up)
         self._widget = go.FigureWidget(_draw(self._source))
         return self._widget
 
     def changed(self) -> None:
         """Redraw if the last time is long enough ago."""
+        self._behind = True
         if self.is_live and time.monotonic() - self._drawn >= self._interval:
             self.refresh()
 
@@ -121,6 +128,7 @@ class View:
         """Redraw now; headless, nothing."""
         if not self.is_live:
             return
+        self._behind = False
         _update(self._widget, _draw(self._source))
         self._drawn = time.monotonic()
         self.redraws += 1
@@ -130,6 +138,12 @@ class View:
         if self._unsubscribe is not None:
             self._unsubscribe()
             self._unsubscribe = None
+        IDLE.discard(self._catch_up)
+
+    def _catch_up(self) -> None:
+        """Draw what came too soon after the last time."""
+        if self._behind and threading.get_ident() == self._thread:
+            self.changed()
 
     def close(self, *, keep: bool = True) -> None:
         """Leave the final state as an ordinary figure, in the widget's place; in a panel, nothing.
