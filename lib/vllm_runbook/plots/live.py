@@ -116,6 +116,7 @@ class View:
             self._unsubscribe = self._source.subscribe(self.changed)
             IDLE.add(self._catch_up)
         self._widget = go.FigureWidget(_draw(self._source))
+        self._drawn = time.monotonic()
         return self._widget
 
     def changed(self) -> None:

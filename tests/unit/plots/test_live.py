@@ -212,17 +212,17 @@ async def test_what_came_too_soon_is_drawn_while_the_cell_waits() -> None:
     code = """
 import time
 from vllm_runbook.cluster import stream
-with plots.live(progress, interval=0.3) as view:
+with plots.live(progress, interval=2) as view:
     for second in range(3):
         progress.record(zero + timedelta(seconds=second), {"model.safetensors": second * 2**20})
     before = view.redraws
-    list(stream.Events(None).until(time.monotonic() + 2.5))
-    print(before, view.redraws, [int(value) for value in view._widget.data[0].y])
+    list(stream.Events(None).until(time.monotonic() + 4))
+    print(view.redraws > before, [int(value) for value in view._widget.data[0].y])
 print(len(stream.IDLE))
 """
     async with kernel() as (_, client):
         await run(client, SETUP, person=True)
-        assert await text_of(client, code) == "0 1 [0, 1, 2]\n0\n"
+        assert await text_of(client, code) == "True [0, 1, 2]\n0\n"
 
 
 @pytest.mark.asyncio
