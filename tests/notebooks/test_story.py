@@ -14,6 +14,10 @@ from xml.etree import ElementTree
 import pytest
 
 from conftest import Cluster
+from vllm_runbook import cluster as k8s
+from vllm_runbook import notebook
+from vllm_runbook.steps import teardown
+from vllm_runbook.steps.inventory import inventory
 
 from .conftest import ROOT, Runbook, command, verdict_of
 
@@ -52,6 +56,17 @@ def test_from_nothing_to_a_streamed_answer_and_again(sandbox: Cluster, runbook: 
     assert second.out.count("nothing changed") == 6  # each notebook, and the run
     again = sandbox.get("pods", "", "-n", "llm", "-l", "app.kubernetes.io/name=vllm-inference")["items"]
     assert [pod["metadata"]["uid"] for pod in again] == [pod["metadata"]["uid"] for pod in pods]
+
+
+def test_the_inventory_is_what_was_applied(sandbox: Cluster) -> None:
+    """Computed from the parameters alone, and neither more nor less than what notebooks 01 to 04 made."""
+    book = notebook.begin("10_teardown", "sandbox", "qwen3-8b")
+    items = inventory(book.params, STORY)
+    planned = book.plan(items.objects)
+    assert not planned and {change.action for change in planned.changes} == {"unchanged"}, str(planned)
+    there = {ref for ref, _ in k8s.created(book.cluster, teardown.KINDS, ["llm", "kube-system"])}
+    assert there == {k8s.ref_of(item) for item in items.objects}
+    assert [each.what for each in items.missing] == ["label hardware-type=nvidia-gpu of the GPU nodes"]
 
 
 def test_nbval_finds_the_stored_verdicts(sandbox: Cluster) -> None:

@@ -188,7 +188,7 @@ def test_a_metric_that_is_gone_is_an_error_and_not_a_load_of_zero(
     sandbox: Cluster, book: Notebook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hold(book, 2)
-    item = autoscaling.scaled_object(book)
+    item = autoscaling.scaled_object(book.params)
     item["spec"]["triggers"][0]["metadata"]["query"] = 'sum(vllm:gpu_cache_usage_perc{namespace="llm"})'
     book.put(item)
     said = hpa_says(book, "ScalingActive", "False", "FailedGetExternalMetric")

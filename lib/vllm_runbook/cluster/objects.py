@@ -14,6 +14,9 @@ import yaml
 
 Object = dict[str, Any]
 
+#: libyaml's, where it is there: KEDA's manifest takes the other one seconds.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 #: API version of the kinds that this library names itself (objects from manifests bring their own).
 API_VERSIONS = {
     "Namespace": "v1",
@@ -40,6 +43,7 @@ API_VERSIONS = {
     "ScaledObject": "keda.sh/v1alpha1",
     "ScaledJob": "keda.sh/v1alpha1",
     "PodMonitor": "monitoring.coreos.com/v1",
+    "PodMonitoring": "monitoring.googleapis.com/v1",
     "Role": "rbac.authorization.k8s.io/v1",
     "RoleBinding": "rbac.authorization.k8s.io/v1",
     "ClusterRole": "rbac.authorization.k8s.io/v1",
@@ -64,6 +68,7 @@ _ORDER = (
     "ClusterRoleBinding",
     "Role",
     "RoleBinding",
+    "VolumeSnapshot",
     "PersistentVolumeClaim",
     "Service",
 )
@@ -99,7 +104,7 @@ def in_order(items: Iterable[Object]) -> list[Object]:
 
 def load(file: Path) -> list[Object]:
     """All objects of a manifest file."""
-    return [item for item in yaml.safe_load_all(file.read_text(encoding="utf-8")) if item]
+    return [item for item in yaml.load_all(file.read_text(encoding="utf-8"), Loader=_LOADER) if item]
 
 
 def changed(item: Object, fields: Mapping[str, Any]) -> Object:

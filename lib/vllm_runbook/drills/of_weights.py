@@ -59,7 +59,7 @@ def _prefetch(book: Notebook, *, repo: str = "", token: str = "", endpoint: str 
     }
     if not token:
         fields[f"{env}[2]"] = {"name": "HF_HUB_ETAG_TIMEOUT", "value": "2"}
-    job = k8s.changed(weights.prefetch_job(book, CLAIM), fields)
+    job = k8s.changed(weights.prefetch_job(book.params, book.sizing, CLAIM), fields)
     before = [Create(settings), Create(secret)] if token else [Create(settings)]
     return [*before, Create(manifest("weights/pvc.yaml", book.namespace, claim)), Create(job)]
 
@@ -148,7 +148,7 @@ def _read_only(book: Notebook) -> list[Act]:
     """The prefetch once more, into another directory, with its volume mounted as a server does it."""
     args = [f"--repo={book.params.model.hub_id}", "--target=/models/next"]
     fields = {f"{CONTAINER}.args": args, f"{CONTAINER}.volumeMounts[0].readOnly": True}
-    return [Replace(k8s.changed(weights.prefetch_job(book), fields))]
+    return [Replace(k8s.changed(weights.prefetch_job(book.params, book.sizing), fields))]
 
 
 def _no_metrics_server(book: Notebook) -> list[Act]:

@@ -79,9 +79,9 @@ def require(book: Notebook) -> None:
         observability.prometheus(book).query("vector(1)")
 
 
-def scaled_object(book: Notebook, name: str = "") -> Object:
-    """The ScaledObject of a policy."""
-    chosen, settings = policy(book.params, name), book.params.platform.autoscaling
+def scaled_object(params: Params, name: str = "") -> Object:
+    """The ScaledObject of a policy, by default the platform's."""
+    chosen, settings = policy(params, name), params.platform.autoscaling
     trigger, behavior = "spec.triggers[0].metadata", "spec.advanced.horizontalPodAutoscalerConfig.behavior"
     fields: dict[str, Any] = {
         "spec.minReplicaCount": chosen.min_replicas,
@@ -91,16 +91,16 @@ def scaled_object(book: Notebook, name: str = "") -> Object:
         "spec.fallback.replicas": max(1, chosen.min_replicas),
         f"{behavior}.scaleUp.policies[0].value": chosen.max_replicas,
         f"{behavior}.scaleDown.stabilizationWindowSeconds": settings.scale_down_seconds,
-        f"{trigger}.serverAddress": book.params.platform.metrics.server_address,
+        f"{trigger}.serverAddress": params.platform.metrics.server_address,
         f"{trigger}.query": chosen.query,
         f"{trigger}.threshold": str(chosen.threshold),
     }
-    return manifest("autoscaling/scaledobject.yaml", book.namespace, fields)
+    return manifest("autoscaling/scaledobject.yaml", params.platform.namespace, fields)
 
 
 def plan(book: Notebook, name: str = "") -> Plan:
     """The ScaledObject; the API server checks it against KEDA's schema."""
-    return book.plan([scaled_object(book, name)])
+    return book.plan([scaled_object(book.params, name)])
 
 
 def wait_ready(book: Notebook, name: str = NAME) -> None:
@@ -212,7 +212,7 @@ def resume(book: Notebook, name: str = NAME) -> None:
 
 def start_from_one(book: Notebook, name: str = "") -> None:
     """Put a policy to work with one replica: paused there, the rest gone, then let go."""
-    book.put(scaled_object(book, name))
+    book.put(scaled_object(book.params, name))
     pause(book, 1)
     resume(book)
     wait_ready(book)

@@ -9,10 +9,11 @@ from ..charts import Chart, render
 from ..cluster import Object, Plan, Ref, Selection, State
 from ..cluster import explain as explaining
 from ..errors import RunbookError
-from ..manifests import manifest
+from ..manifests import manifest, mirrored
 from ..notebook import Notebook
+from ..params import Platform
 from ..plots import Recorder, nodes_figure
-from .gpu_nodes import gpus, has_gpu
+from .gpu_nodes import gpus, has_gpu, tolerations
 
 NAME = "nvidia-device-plugin"
 LABEL = f"app.kubernetes.io/name={NAME}"
@@ -48,14 +49,26 @@ def plan(book: Notebook) -> Plan:
             why=", ".join(others),
             next_step="Use it: -p device_plugin.mode=managed. Two plugins on a node advertise the same GPUs twice.",
         )
-    return book.plan(_from_chart(book) if settings.mode == "helm" else [_from_manifest(book)])
+    return book.plan(objects(book.params.platform))
 
 
-def _from_manifest(book: Notebook) -> Object:
-    settings, platform = book.params.platform.device_plugin, book.params.platform
+def objects(platform: Platform) -> list[Object]:
+    """The plugin's objects; none where the platform brings it.
+
+    Raises:
+        RunbookError: they are to come from the chart, and there is no helm or it can't render it.
+    """
+    mode = platform.device_plugin.mode
+    if mode == "managed":
+        return []
+    return _from_chart(platform) if mode == "helm" else [_from_manifest(platform)]
+
+
+def _from_manifest(platform: Platform) -> Object:
+    settings = platform.device_plugin
     pod = "spec.template.spec"
     fields: dict[str, object] = {f"{pod}.containers[0].image": platform.image(settings.image)}
-    fields[f"{pod}.tolerations"] = [toleration.manifest() for toleration in platform.gpu.tolerations]
+    fields[f"{pod}.tolerations"] = tolerations(platform, spot=True)  # GPUs of spot nodes are to be advertised, too
     if settings.runtime_class:
         fields[f"{pod}.runtimeClassName"] = settings.runtime_class
     if settings.node_selector:
@@ -63,12 +76,16 @@ def _from_manifest(book: Notebook) -> Object:
     return manifest("device-plugin.yaml", settings.namespace, fields)
 
 
-def _from_chart(book: Notebook) -> list[Object]:
+def _from_chart(platform: Platform) -> list[Object]:
     """The chart, rendered by helm and applied by us: previewed and undone like everything else."""
-    settings = book.params.platform.device_plugin
-    values = {"runtimeClassName": settings.runtime_class} if settings.runtime_class else {}
+    settings = platform.device_plugin
+    values: dict[str, object] = {"tolerations": tolerations(platform, spot=True)}
+    if settings.runtime_class:
+        values["runtimeClassName"] = settings.runtime_class
+    if settings.node_selector:
+        values["nodeSelector"] = settings.node_selector
     chart = Chart(settings.repo, settings.chart.rpartition("/")[2], settings.version, NAME, settings.namespace)
-    return render(chart, values, instead="device_plugin.mode=manifest")
+    return [mirrored(item, platform) for item in render(chart, values, instead="device_plugin.mode=manifest")]
 
 
 class NodesSeen(Recorder):

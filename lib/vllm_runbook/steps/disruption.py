@@ -10,6 +10,7 @@ from ..cluster import Object, Plan, Ref, Selection, State
 from ..errors import RunbookError
 from ..manifests import manifest
 from ..notebook import Notebook
+from ..params import Platform
 from ..plots import gpu_usage
 from ..tables import Table
 from . import deploy, gpu_nodes
@@ -22,7 +23,12 @@ _SECONDS = 60
 
 def plan(book: Notebook) -> Plan:
     """The PodDisruptionBudget."""
-    return book.plan([manifest("disruption/pdb.yaml", book.namespace)])
+    return book.plan([budget(book.params.platform)])
+
+
+def budget(platform: Platform) -> Object:
+    """The PodDisruptionBudget of every server behind the Service."""
+    return manifest("disruption/pdb.yaml", platform.namespace)
 
 
 def wait_computed(book: Notebook) -> None:

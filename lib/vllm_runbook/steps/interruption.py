@@ -24,7 +24,7 @@ def clouds(book: Notebook, wanted: str) -> list[str]:
     Raises:
         RunbookError: a name that isn't among them.
     """
-    settings = spot.settings(book)
+    settings = spot.settings(book.params)
     here = [*settings.reclaims.clouds] if settings.reclaims else [book.params.platform.name, UNANNOUNCED]
     names = here if wanted == "all" else wanted.split()
     unknown = [name for name in names if name not in here]
@@ -35,7 +35,7 @@ def clouds(book: Notebook, wanted: str) -> list[str]:
 
 def allowed(book: Notebook, allow_disruption: str) -> bool:
     """Whether a node may be taken away: always where reclaims can be ordered, else only the one that is named."""
-    if spot.settings(book).reclaims or allow_disruption:
+    if spot.settings(book.params).reclaims or allow_disruption:
         return True
     print("Left out: no node may be disrupted. Name one to rehearse with: -p allow_disruption=NODE")
     return False
@@ -50,7 +50,7 @@ class Interruption:
     """
 
     def __init__(self, book: Notebook, cloud: str, targets: Iterable[Target], allow_disruption: str = "") -> None:
-        self._book, self._cloud, self._spot = book, cloud, spot.settings(book)
+        self._book, self._cloud, self._spot = book, cloud, spot.settings(book.params)
         self.output = ""
         self._over = self._spot.reclaims is not None
         if self._spot.reclaims:

@@ -7,8 +7,9 @@ from ..charts import Chart, render
 from ..cluster import Object, Plan, Ref, Selection, State
 from ..cluster import explain as explaining
 from ..errors import RunbookError
-from ..manifests import manifests
+from ..manifests import manifests, mirrored
 from ..notebook import Notebook
+from ..params import Platform
 from . import gpu_nodes
 
 OPERATOR, METRICS_SERVER = "keda-operator", "keda-metrics-apiserver"
@@ -34,11 +35,24 @@ def plan(book: Notebook) -> Plan:
             )
         return book.plan([])
     _require_alone(book)
+    return book.plan(objects(book.params.platform))
+
+
+def objects(platform: Platform) -> list[Object]:
+    """KEDA's objects; none where it is to be there already.
+
+    Raises:
+        RunbookError: they are to come from the chart, and there is no helm or it can't render it.
+    """
+    settings = platform.autoscaling
+    if settings.install == "existing":
+        return []
     if settings.install == "helm":
         chart = Chart(settings.repo, "keda", settings.version, "keda", settings.namespace)
         space: Object = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": settings.namespace}}
-        return book.plan([space, *render(chart, {}, instead="autoscaling.install=manifest")])
-    return book.plan([_placed(book, item) for item in manifests("keda/release.yaml")])
+        rendered = render(chart, {}, instead="autoscaling.install=manifest")
+        return [space, *(mirrored(item, platform) for item in rendered)]
+    return [_placed(platform, item) for item in manifests("keda/release.yaml")]
 
 
 def _require_alone(book: Notebook) -> None:
@@ -57,9 +71,8 @@ def _require_alone(book: Notebook) -> None:
         )
 
 
-def _placed(book: Notebook, item: Object) -> Object:
+def _placed(platform: Platform, item: Object) -> Object:
     """An object of the release for another namespace, or through the platform's registry mirror."""
-    platform = book.params.platform
     namespace = platform.autoscaling.namespace
     if k8s.get_in(item, "metadata.namespace") == "keda":
         item = k8s.changed(item, {"metadata.namespace": namespace})
@@ -71,9 +84,7 @@ def _placed(book: Notebook, item: Object) -> Object:
     if item["kind"] == "APIService":
         item = k8s.changed(item, {"spec.service.namespace": namespace})
     if item["kind"] == "Deployment":
-        (container,) = item["spec"]["template"]["spec"]["containers"]
-        container["image"] = platform.image(container["image"])
-        item = gpu_nodes.keep_off(item, platform)
+        item = gpu_nodes.keep_off(mirrored(item, platform), platform)
     return item
 
 

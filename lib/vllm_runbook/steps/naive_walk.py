@@ -100,7 +100,7 @@ class Walk:
             live = None
         if live is None:
             naive.apply(book, [naive.guides_claim(book, book.params.platform.storage.class_name)])
-        naive.apply(book, [*weights.token(space), weights.prefetch_job(space, naive.CLAIM)])
+        naive.apply(book, [*weights.token(space), weights.prefetch_job(space.params, space.sizing, naive.CLAIM)])
         try:
             weights.wait_filled(space, weights.Follower(), naive.CLAIM)
             outcome = Outcome("it can be filled.", shown=False)

@@ -13,6 +13,7 @@ from ..cluster import explain as explaining
 from ..errors import RunbookError
 from ..manifests import manifest, manifests
 from ..notebook import Notebook
+from ..params import Platform
 from ..prometheus import Prometheus
 from ..tables import Table
 from . import deploy, gpu_nodes
@@ -23,9 +24,9 @@ CONFIG_HASH = "runbook.vllm.dev/config"
 _START_SECONDS = 300
 
 
-def namespaces(book: Notebook) -> list[str]:
+def namespaces(platform: Platform) -> list[str]:
     """Namespaces whose servers are scraped: ours, and the rehearsed guide's where the platform allows it."""
-    return [book.namespace, *([book.params.platform.naive_namespace] if book.params.platform.rehearsal.outage else [])]
+    return [platform.namespace, *([platform.naive_namespace] if platform.rehearsal.outage else [])]
 
 
 def require(book: Notebook) -> None:
@@ -51,43 +52,53 @@ def plan(book: Notebook) -> Plan:
         RunbookError: the parameters say that one exists, and its Service isn't there.
     """
     metrics = book.params.platform.metrics
-    if metrics.install == "manifest":
-        return book.plan(_ours(book))
-    if book.cluster.find(Ref("Service", metrics.service, metrics.namespace)) is None:
+    if metrics.install == "existing" and book.cluster.find(Ref("Service", metrics.service, metrics.namespace)) is None:
         raise RunbookError(
             f"There is no Service {metrics.namespace}/{metrics.service}",
             why="metrics.install is existing: a Prometheus that is there is used",
             next_step="Name it (-p metrics.namespace=… -p metrics.service=…), or let us: -p metrics.install=manifest.",
         )
-    if metrics.discovery != "pod_monitor":
-        return book.plan([])  # annotations are the Deployment's (notebook 04)
-    fields: dict[str, Any] = {f"metadata.labels[{key}]": value for key, value in metrics.pod_monitor_labels.items()}
-    fields["spec.podMetricsEndpoints[0].interval"] = f"{metrics.scrape_interval_seconds}s"
-    return book.plan([manifest("observability/pod-monitor.yaml", book.namespace, fields)])
+    return book.plan(objects(book.params.platform))
 
 
-def _ours(book: Notebook) -> list[Object]:
-    metrics = book.params.platform.metrics
+def objects(platform: Platform) -> list[Object]:
+    """Our Prometheus; or what an existing one needs to find our pods, if that isn't on the pods (annotations)."""
+    metrics = platform.metrics
+    if metrics.install == "manifest":
+        return _ours(platform)
+    interval = f"{metrics.scrape_interval_seconds}s"
+    if metrics.discovery == "pod_monitor":
+        fields: dict[str, Any] = {f"metadata.labels[{key}]": value for key, value in metrics.pod_monitor_labels.items()}
+        fields["spec.podMetricsEndpoints[0].interval"] = interval
+        return [manifest("observability/pod-monitor.yaml", platform.namespace, fields)]
+    if metrics.discovery == "pod_monitoring":
+        fields = {"spec.endpoints[0].interval": interval}
+        return [manifest("observability/pod-monitoring.yaml", platform.namespace, fields)]
+    return []
+
+
+def _ours(platform: Platform) -> list[Object]:
+    metrics, spaces = platform.metrics, namespaces(platform)
     found: list[Object] = []
     for item in manifests("observability/prometheus.yaml"):
         kind = item["kind"]
         if kind in ("Role", "RoleBinding"):
-            found += [_may_find_pods(item, namespace, metrics.namespace) for namespace in namespaces(book)]
+            found += [_may_find_pods(item, namespace, metrics.namespace) for namespace in spaces]
         elif kind == "Namespace":
             found.append(k8s.changed(item, {"metadata.name": metrics.namespace}))
         else:
             item = k8s.changed(item, {"metadata.namespace": metrics.namespace})
-            found.append(gpu_nodes.keep_off(item, book.params.platform) if kind == "Deployment" else item)
-    spaces = [manifest("naive/namespace.yaml", name) for name in namespaces(book)[1:]]
+            found.append(gpu_nodes.keep_off(item, platform) if kind == "Deployment" else item)
+    others = [manifest("naive/namespace.yaml", name) for name in spaces[1:]]
     config = next(item for item in found if item["kind"] == "ConfigMap")
-    config["data"]["prometheus.yml"] = _configured(book, config["data"]["prometheus.yml"])
+    config["data"]["prometheus.yml"] = _configured(platform, config["data"]["prometheus.yml"])
     server = next(item for item in found if item["kind"] == "Deployment")
     pod = server["spec"]["template"]
     pod["metadata"]["annotations"] = {CONFIG_HASH: _digest(config["data"]["prometheus.yml"])}
-    pod["spec"]["containers"][0]["image"] = book.params.platform.image(metrics.image)
+    pod["spec"]["containers"][0]["image"] = platform.image(metrics.image)
     service = next(item for item in found if item["kind"] == "Service")
     service["metadata"]["name"], service["spec"]["ports"][0]["port"] = metrics.service, metrics.port
-    return spaces + found
+    return others + found
 
 
 def _may_find_pods(item: Object, namespace: str, account_namespace: str) -> Object:
@@ -97,14 +108,14 @@ def _may_find_pods(item: Object, namespace: str, account_namespace: str) -> Obje
     return k8s.changed(item, fields)
 
 
-def _configured(book: Notebook, text: str) -> str:
+def _configured(platform: Platform, text: str) -> str:
     """Prometheus' configuration for this platform's namespaces and scrape interval."""
     config = yaml.safe_load(text)
-    interval = book.params.platform.metrics.scrape_interval_seconds
+    interval = platform.metrics.scrape_interval_seconds
     config["global"] = {"scrape_interval": f"{interval}s", "scrape_timeout": f"{min(5, interval)}s"}
     for job in config["scrape_configs"]:
         for discovery in job["kubernetes_sd_configs"]:
-            discovery["namespaces"]["names"] = namespaces(book)
+            discovery["namespaces"]["names"] = namespaces(platform)
     return yaml.safe_dump(config, sort_keys=False)
 
 
@@ -149,7 +160,11 @@ def verify(book: Notebook) -> None:
         return bool(found) and found[0].value >= ready > 0
 
     def explain() -> str:
-        rows = [f"{each['scrapeUrl']}: {each['health']} {each['lastError']}".rstrip() for each in asked.targets()]
+        try:
+            targets = asked.targets()
+        except RunbookError:  # a front end of a managed one knows queries only
+            return f"{ready} servers are ready; it doesn't tell its targets"
+        rows = [f"{each['scrapeUrl']}: {each['health']} {each['lastError']}".rstrip() for each in targets]
         return "\n".join([f"{ready} servers are ready", *(rows or ["Prometheus has no target at all"])])
 
     asked.until(

@@ -86,7 +86,7 @@ def _disruption(book: Notebook) -> State:
 
 
 def _spot(book: Notebook) -> State:
-    spot.settings(book)
+    spot.settings(book.params)
     return _replicas(book, Ref("Deployment", spot.NAME, book.namespace))
 
 

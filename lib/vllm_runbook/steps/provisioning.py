@@ -12,8 +12,9 @@ from .. import cluster as k8s
 from ..cluster import Object, Plan, Ref, Selection, State
 from ..cluster import explain as explaining
 from ..errors import RunbookError
-from ..manifests import manifests
+from ..manifests import manifests, mirrored
 from ..notebook import Notebook
+from ..params import Platform
 from . import gpu_nodes
 
 NAME = "karpenter"
@@ -47,16 +48,18 @@ def plan(book: Notebook) -> Plan:
             why=f"{CRD} is there, and this runbook didn't create it",
             next_step="Use what is there: -p provisioning.install=existing.",
         )
-    return book.plan(_objects(book) if install == "manifest" else [])
+    return book.plan(objects(book.params.platform))
 
 
-def _objects(book: Notebook) -> list[Object]:
-    return [_placed(book, item) for file in _FILES for item in manifests(file)]
+def objects(platform: Platform) -> list[Object]:
+    """Karpenter's objects; none where it is there already, or nodes come from elsewhere."""
+    if platform.provisioning.install != "manifest":
+        return []
+    return [_placed(platform, item) for file in _FILES for item in manifests(file)]
 
 
-def _placed(book: Notebook, item: Object) -> Object:
+def _placed(platform: Platform, item: Object) -> Object:
     """An object for another namespace, or through the platform's registry mirror."""
-    platform = book.params.platform
     namespace = platform.provisioning.namespace
     if k8s.get_in(item, "metadata.namespace") == NAME:
         item = k8s.changed(item, {"metadata.namespace": namespace})
@@ -65,9 +68,7 @@ def _placed(book: Notebook, item: Object) -> Object:
     if item["kind"] in ("ClusterRoleBinding", "RoleBinding"):
         item = k8s.changed(item, {"subjects[0].namespace": namespace})
     if item["kind"] == "Deployment":
-        image = "spec.template.spec.containers[0].image"
-        item = k8s.changed(item, {image: platform.image(k8s.get_in(item, image))})
-        item = gpu_nodes.keep_off(item, platform)
+        item = gpu_nodes.keep_off(mirrored(item, platform), platform)
     return item
 
 
@@ -100,7 +101,12 @@ def plan_pools(book: Notebook) -> Plan:
 
     Pools of a Karpenter that was there before are their owner's: nothing is planned then.
     """
-    return book.plan(manifests(_POOLS) if book.params.platform.provisioning.install == "manifest" else [])
+    return book.plan(pools(book.params.platform))
+
+
+def pools(platform: Platform) -> list[Object]:
+    """The pools ``spot`` and ``on-demand``, and the class of their nodes; none where Karpenter isn't ours."""
+    return manifests(_POOLS) if platform.provisioning.install == "manifest" else []
 
 
 def wait_pools(book: Notebook, *, seconds: float = 60) -> None:
@@ -113,8 +119,8 @@ def wait_pools(book: Notebook, *, seconds: float = 60) -> None:
         return
 
     def reached(state: State) -> bool:
-        pools = state.all("NodePool")
-        return bool(pools) and all(k8s.is_true(pool, "Ready") for pool in pools)
+        there = state.all("NodePool")
+        return bool(there) and all(k8s.is_true(pool, "Ready") for pool in there)
 
     def explain(state: State) -> str:
         waiting = [pool for pool in state.all("NodePool") if not k8s.is_true(pool, "Ready")]
@@ -137,17 +143,16 @@ def _not_ready(pool: Object) -> str:
 
 def parts(book: Notebook) -> set[Ref]:
     """Everything of Karpenter that this runbook could have installed."""
-    if book.params.platform.provisioning.install != "manifest":
-        return set()
-    return {k8s.ref_of(item) for item in [*_objects(book), *manifests(_POOLS)]}
+    platform = book.params.platform
+    return {k8s.ref_of(item) for item in [*objects(platform), *pools(platform)]}
 
 
 def users(book: Notebook) -> list[str]:
     """NodePools that others made: Karpenter must stay for them."""
     if not book.cluster.serves("NodePool"):
         return []
-    pools = book.cluster.list("NodePool", metadata_only=True)
-    return [f"NodePool {pool['metadata']['name']}" for pool in pools if not k8s.is_ours(pool)]
+    there = book.cluster.list("NodePool", metadata_only=True)
+    return [f"NodePool {pool['metadata']['name']}" for pool in there if not k8s.is_ours(pool)]
 
 
 def remove(book: Notebook, targets: Sequence[tuple[Ref, str]]) -> list[Ref]:
@@ -156,10 +161,10 @@ def remove(book: Notebook, targets: Sequence[tuple[Ref, str]]) -> list[Ref]:
     Raises:
         TimedOut: nodes are left, with what Karpenter says of them.
     """
-    pools = [target for target in targets if target[0].kind == "NodePool"]
-    gone = k8s.delete(book.cluster, pools)
-    if pools:
-        names = ",".join(ref.name for ref, _ in pools)
+    ours = [target for target in targets if target[0].kind == "NodePool"]
+    gone = k8s.delete(book.cluster, ours)
+    if ours:
+        names = ",".join(ref.name for ref, _ in ours)
         claims = Selection("NodeClaim", labels=f"{POOL_LABEL} in ({names})")
         k8s.wait(
             book.cluster,
@@ -171,7 +176,7 @@ def remove(book: Notebook, targets: Sequence[tuple[Ref, str]]) -> list[Ref]:
             next_step="A node goes when its pods are gone. A PodDisruptionBudget can hold them up until the pool's "
             "terminationGracePeriod.",
         )
-    return gone + k8s.delete(book.cluster, [target for target in targets if target not in pools])
+    return gone + k8s.delete(book.cluster, [target for target in targets if target not in ours])
 
 
 def _draining(state: State) -> str:

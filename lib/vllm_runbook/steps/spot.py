@@ -12,7 +12,7 @@ from ..params import Params
 from ..params.platform import Spot
 from ..sizing import Sizing
 from ..tables import Table
-from . import autoscaling, deploy
+from . import autoscaling, deploy, gpu_nodes
 from .load import Target
 
 #: Deployment, ScaledObject and the label of the pods.
@@ -24,16 +24,16 @@ _IDLE_SECONDS = 900
 _ZERO_SECONDS = 120
 
 
-def settings(book: Notebook) -> Spot:
+def settings(params: Params) -> Spot:
     """The platform's spot nodes.
 
     Raises:
         RunbookError: it has none.
     """
-    spot = book.params.platform.spot
+    spot = params.platform.spot
     if spot is None:
         raise RunbookError(
-            f"{book.params.platform.title} has no spot nodes",
+            f"{params.platform.title} has no spot nodes",
             why="spot is null in the platform's file",
             next_step="Describe them there (labels, taints, notice), or leave this notebook out.",
         )
@@ -42,7 +42,7 @@ def settings(book: Notebook) -> Spot:
 
 def selector(book: Notebook) -> str:
     """Label selector of the platform's spot nodes."""
-    return ",".join(f"{key}={value}" for key, value in settings(book).labels.items())
+    return ",".join(f"{key}={value}" for key, value in settings(book.params).labels.items())
 
 
 def require(book: Notebook) -> None:
@@ -51,13 +51,13 @@ def require(book: Notebook) -> None:
     Raises:
         RunbookError: naming what doesn't hold.
     """
-    settings(book)
+    settings(book.params)
     autoscaling.require_autoscaler(book)
 
 
 def rules(book: Notebook) -> Table:
     """What this platform's spot nodes look like, and what they do at the end; from the platform's file."""
-    spot = settings(book)
+    spot = settings(book.params)
     how = {
         "drain": "cordon and drain: evictions, which ask the budget, until the notice is over",
         "node_shutdown": "the kubelet's graceful node shutdown, which asks no budget",
@@ -85,7 +85,7 @@ def prestop_seconds(spot: Spot, sizing: Sizing) -> int:
 
 def ending(book: Notebook) -> Table:
     """A pod's end on demand and on spot, in seconds, and the longest answer that survives each."""
-    spot, end = settings(book), book.sizing.shutdown
+    spot, end = settings(book.params), book.sizing.shutdown
     sleep = prestop_seconds(spot, book.sizing)
     left = min(end.shutdown_timeout_seconds, spot.pod_seconds - sleep)
     slowest = book.params.model.slowest_tokens_per_second
@@ -102,14 +102,14 @@ def ending(book: Notebook) -> Table:
     return Table(("seconds", "on demand", "on spot"), rows)
 
 
-def deployment(params: Params, sizing: Sizing, spot: Spot) -> Object:
+def deployment(params: Params, sizing: Sizing) -> Object:
     """The burst: our Deployment again, on spot nodes only, spread over zones and nodes, with a shorter preStop.
 
     The grace period stays: where the notice is long enough long answers end, and where it is shorter the kubelet
     shortens it by itself.
     """
-    label = params.platform.gpu.node_label
-    expressions = [{"key": label.key, "operator": "In", "values": [label.value]}]
+    spot = settings(params)
+    expressions = gpu_nodes.required(params.platform.gpu)
     expressions += [{"key": key, "operator": "In", "values": [value]} for key, value in spot.labels.items()]
     affinity = f"{_POD}.affinity.nodeAffinity"
     required = f"{affinity}.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]"
@@ -123,18 +123,13 @@ def deployment(params: Params, sizing: Sizing, spot: Spot) -> Object:
             "spec.template.metadata.labels[app.kubernetes.io/name]": NAME,
             f"{affinity}.preferredDuringSchedulingIgnoredDuringExecution": None,
             f"{required}.matchExpressions": expressions,
-            f"{_POD}.tolerations": _tolerations(params, spot),
+            f"{_POD}.tolerations": gpu_nodes.tolerations(params.platform, spot=True),
             f"{_POD}.topologySpreadConstraints": [
                 _spread(key) for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
             ],
             **_end(spot, prestop_seconds(spot, sizing)),
         },
     )
-
-
-def _tolerations(params: Params, spot: Spot) -> list[dict[str, str]]:
-    """For GPU nodes and for spot nodes: a node may have both taints."""
-    return [each.manifest() for each in (*params.platform.gpu.tolerations, *spot.taints)]
 
 
 def _end(spot: Spot, sleep: int) -> dict[str, object]:
@@ -173,12 +168,12 @@ def _spread(key: str) -> Object:
     return {"maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": selector}
 
 
-def scaled_object(book: Notebook) -> Object:
+def scaled_object(params: Params) -> Object:
     """The burst's autoscaler: from zero, on what is more than the floor can carry."""
-    spot, chosen = settings(book), autoscaling.policy(book.params)
+    spot, chosen = settings(params), autoscaling.policy(params)
     trigger = "spec.triggers[0].metadata"
     return k8s.changed(
-        autoscaling.scaled_object(book),
+        autoscaling.scaled_object(params),
         {
             "metadata.name": NAME,
             "spec.scaleTargetRef.name": NAME,
@@ -191,7 +186,12 @@ def scaled_object(book: Notebook) -> Object:
 
 def plan(book: Notebook) -> Plan:
     """Deployment and ScaledObject of the burst."""
-    return book.plan([deployment(book.params, book.sizing, settings(book)), scaled_object(book)])
+    return book.plan(objects(book.params, book.sizing))
+
+
+def objects(params: Params, sizing: Sizing) -> list[Object]:
+    """The burst and its autoscaler."""
+    return [deployment(params, sizing), scaled_object(params)]
 
 
 def start(book: Notebook, planned: Plan) -> None:
@@ -205,8 +205,9 @@ def start(book: Notebook, planned: Plan) -> None:
     """
     target = Ref("Deployment", NAME, book.namespace)
     if not book.cluster.dry_run and book.cluster.find(target) is None:
-        book.put(k8s.changed(deployment(book.params, book.sizing, settings(book)), {"spec.paused": True}))
-        book.put(scaled_object(book))
+        burst, scaler = objects(book.params, book.sizing)
+        book.put(k8s.changed(burst, {"spec.paused": True}))
+        book.put(scaler)
         k8s.wait(
             book.cluster,
             f"{target} is at zero replicas",
@@ -224,7 +225,7 @@ def hold_floor(book: Notebook) -> None:
     Raises:
         TimedOut: with the pods' troubles.
     """
-    autoscaling.pause(book, settings(book).floor)
+    autoscaling.pause(book, settings(book.params).floor)
     where = placement(book).rows
     stray = [pod for pod, deployment, _, capacity, _ in where if deployment != NAME and capacity == "spot"]
     book.check("the floor is on demand", not stray, f"on spot nodes: {', '.join(stray)}; is there room on demand?")
@@ -232,7 +233,7 @@ def hold_floor(book: Notebook) -> None:
 
 def placement(book: Notebook) -> Table:
     """Where the servers run: node, capacity type, zone."""
-    spot = settings(book)
+    spot = settings(book.params)
     nodes = {node["metadata"]["name"]: node["metadata"].get("labels", {}) for node in book.cluster.list("Node")}
     rows = []
     for pod in book.cluster.list("Pod", book.namespace, labels=deploy.SERVERS):
@@ -273,9 +274,9 @@ def on_spot(book: Notebook) -> dict[str, object]:
 
     It has our priority, so that neither design preempts the other one's pods.
     """
-    spot = settings(book)
+    spot = settings(book.params)
     return {
         f"{_POD}.nodeSelector": dict(spot.labels),
-        f"{_POD}.tolerations": _tolerations(book.params, spot),
+        f"{_POD}.tolerations": gpu_nodes.tolerations(book.params.platform, spot=True),
         f"{_POD}.priorityClassName": deploy.PRIORITY,
     }

@@ -15,7 +15,7 @@ HOURS_PER_MONTH = 730
 
 def estimate(book: Notebook, pairs: Sequence[Pair] = ()) -> Table:
     """A month of the floor and the whole burst, on demand and on spot; and a month's interruptions as measured here."""
-    settings = spot.settings(book)
+    settings = spot.settings(book.params)
     if settings.prices is None:
         return Table(("cost", ""), [("left out", "no prices: -p spot.prices.on_demand_per_gpu_hour=… and so on")])
     prices, gpus = settings.prices, book.params.model.gpus

@@ -30,11 +30,13 @@ KINDS = (
     "ClusterRole",
     "ClusterRoleBinding",
     "PersistentVolumeClaim",
+    "VolumeSnapshot",
     "Secret",
     "Namespace",
     "CustomResourceDefinition",
     "APIService",
     "PodMonitor",
+    "PodMonitoring",
     "ScaledObject",
     "KWOKNodeClass",
     "NodePool",
@@ -93,7 +95,7 @@ def plan(book: Notebook, *, delete_weights: bool = False) -> Scope:
     """
     if now := drills.running(book):
         raise RunbookError(f"The drill {now.drill} is under way", next_step="End it first: runbook drill reset.")
-    found = list(k8s.created(book.cluster, KINDS, namespaces(book)))
+    found = list(k8s.created(book.cluster, _kinds(book), namespaces(book)))
     keep = {} if delete_weights else _weights(book, [ref for ref, _ in found])
     keep |= _in_use(book, [ref for ref, _ in found])
     for ref, _ in found:
@@ -103,9 +105,10 @@ def plan(book: Notebook, *, delete_weights: bool = False) -> Scope:
 
 
 def _weights(book: Notebook, found: Sequence[Ref]) -> dict[Ref, str]:
-    """Claims with weights, and their namespaces."""
+    """Claims and snapshots with weights, and their namespaces."""
     rehearsal = book.params.platform.naive_namespace
-    claims = [ref for ref in found if ref.kind == "PersistentVolumeClaim" and ref.namespace != rehearsal]
+    kinds = ("PersistentVolumeClaim", "VolumeSnapshot")
+    claims = [ref for ref in found if ref.kind in kinds and ref.namespace != rehearsal]
     keep = {ref: "holds weights; delete_weights=True removes it" for ref in claims}
     spaces = {claim.namespace for claim in claims}
     return keep | {
@@ -178,12 +181,23 @@ def remove(book: Notebook, scope: Scope) -> None:
 def verify(book: Notebook, scope: Scope) -> None:
     """Look again; note the checks."""
     kept = {ref for ref, _ in scope.keep}
-    left = [ref for ref, _ in k8s.created(book.cluster, KINDS, namespaces(book)) if ref not in kept]
+    left = [ref for ref, _ in k8s.created(book.cluster, _kinds(book), namespaces(book)) if ref not in kept]
     book.check("nothing that this runbook created is left but what was to stay", not left, _names(left))
     pods, nodes = crowd.count(book)
     book.check("nothing of the crowd is left", not (pods or nodes), f"{pods} pods, {nodes} nodes")
     there = [ref for ref in kept if book.cluster.find(ref)]
     book.check("what was to stay is there", len(there) == len(kept), _names(kept - set(there)))
+
+
+def _kinds(book: Notebook) -> list[str]:
+    """KINDS that this platform's notebooks make: of others' kinds we may not even ask."""
+    platform = book.params.platform
+    unused = {
+        "PodMonitor": platform.metrics.discovery != "pod_monitor",
+        "PodMonitoring": platform.metrics.discovery != "pod_monitoring",
+        "VolumeSnapshot": platform.storage.copy_by != "snapshot",
+    }
+    return [kind for kind in KINDS if not unused.get(kind)]
 
 
 def namespaces(book: Notebook) -> list[str]:

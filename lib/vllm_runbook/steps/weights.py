@@ -13,10 +13,12 @@ from ..cluster import Hopeless, Object, Plan, Ref, Selection, State
 from ..cluster import explain as explaining
 from ..cluster.stream import Events, Seen
 from ..errors import RunbookError
-from ..manifests import manifest
+from ..manifests import manifest, mirrored
 from ..notebook import Notebook
+from ..params import Params, Platform
 from ..plots import PrefetchProgress
-from . import storage_classes
+from ..sizing import Sizing
+from . import gpu_nodes, storage_classes
 
 CLAIM, FILL_CLAIM, JOB, DAEMONSET = "model-weights", "model-weights-fill", "prefetch-weights", "prefetch-weights"
 #: Annotation of the claim: one per model, with the hub's commit as value. Written when a prefetch was verified.
@@ -26,10 +28,15 @@ _COMPLETE_MANAGER = "vllm-runbook-weights"
 
 def plan_namespace(book: Notebook) -> Plan:
     """The namespace first: then the server can check everything in it before it is made."""
-    level = "privileged" if book.params.platform.storage.strategy == "per_node" else "restricted"
+    return book.plan([namespace_object(book.params.platform)])
+
+
+def namespace_object(platform: Platform) -> Object:
+    """The namespace of everything that serves models, with the strictest Pod Security level that the storage allows."""
+    level = "privileged" if platform.storage.strategy == "per_node" else "restricted"
     prefix = "metadata.labels[pod-security.kubernetes.io/"
     fields = {f"{prefix}enforce]": level, f"{prefix}warn]": level}
-    return book.plan([manifest("namespace.yaml", book.namespace, fields)])
+    return manifest("namespace.yaml", platform.namespace, fields)
 
 
 def plan(book: Notebook) -> Plan:
@@ -43,68 +50,81 @@ def plan(book: Notebook) -> Plan:
     too_small = [reason for reason in book.sizing.reasons if reason.code == "claim"]
     if too_small:
         raise RunbookError("The volume is too small", why=str(too_small[0]), next_step="Leave storage.size out: null.")
-    items = token(book)
-    if platform.storage.strategy == "per_node":
-        return book.plan([*items, _daemonset(book)])
-    return book.plan([*items, _claim(book, fill_claim(book), platform.storage.access_modes.fill), prefetch_job(book)])
+    return book.plan([*token(book), *objects(book.params, book.sizing)])
 
 
-def fill_claim(book: Notebook) -> str:
+def objects(params: Params, sizing: Sizing) -> list[Object]:
+    """Claim and prefetch, without the token: its value is nobody's parameter."""
+    if params.platform.storage.strategy == "per_node":
+        return [_daemonset(params)]
+    return [_claim(params, sizing), prefetch_job(params, sizing)]
+
+
+def fill_claim(platform: Platform) -> str:
     """Name of the claim that the Job writes to."""
-    return FILL_CLAIM if book.params.platform.storage.strategy == "prefilled" else CLAIM
+    return FILL_CLAIM if platform.storage.strategy == "prefilled" else CLAIM
 
 
 def plan_copy(book: Notebook) -> Plan:
     """With strategy prefilled: the read-only-many copy of the filled disk. Otherwise nothing."""
-    storage = book.params.platform.storage
+    return book.plan(copies(book.params, book.sizing))
+
+
+def copies(params: Params, sizing: Sizing) -> list[Object]:
+    """The claim that servers read, where it isn't the one that was filled, and the snapshot that it comes from."""
+    storage, namespace = params.platform.storage, params.platform.namespace
     if storage.strategy != "prefilled":
-        return book.plan([])
+        return []
     fields: dict[str, Any] = {
         "spec.accessModes": [storage.access_modes.serve],
         "spec.storageClassName": storage.serve_class or storage.class_name,
-        "spec.resources.requests.storage": book.sizing.storage.claim,
+        "spec.resources.requests.storage": sizing.storage.claim,
     }
     items = []
     if storage.copy_by == "snapshot":
         snapshot = {"spec.volumeSnapshotClassName": storage.snapshot_class}
-        items.append(manifest("weights/snapshot.yaml", book.namespace, snapshot))
+        items.append(manifest("weights/snapshot.yaml", namespace, snapshot))
         source = {"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": CLAIM}
         fields["spec.dataSource"] = source
-    return book.plan([*items, manifest("weights/copy.yaml", book.namespace, fields)])
+    return [*items, manifest("weights/copy.yaml", namespace, fields)]
 
 
-def _claim(book: Notebook, name: str, mode: str) -> Object:
-    storage = book.params.platform.storage
+def _claim(params: Params, sizing: Sizing) -> Object:
+    platform = params.platform
     fields = {
-        "metadata.name": name,
-        "spec.accessModes": [mode],
-        "spec.storageClassName": storage.class_name,
-        "spec.resources.requests.storage": book.sizing.storage.claim,
+        "metadata.name": fill_claim(platform),
+        "spec.accessModes": [platform.storage.access_modes.fill],
+        "spec.storageClassName": platform.storage.class_name,
+        "spec.resources.requests.storage": sizing.storage.claim,
     }
-    return manifest("weights/pvc.yaml", book.namespace, fields)
+    return manifest("weights/pvc.yaml", platform.namespace, fields)
 
 
-def prefetch_job(book: Notebook, claim: str = "") -> Object:
+def prefetch_job(params: Params, sizing: Sizing, claim: str = "") -> Object:
     """The prefetch Job; it writes to ``claim``, by default to the one of :func:`fill_claim`."""
     pod = "spec.template.spec"
-    fields = _prefetch_container(book, f"{pod}.containers[0]")
-    fields["spec.activeDeadlineSeconds"] = book.sizing.storage.prefetch_deadline_seconds
-    fields[f"{pod}.volumes[0].persistentVolumeClaim.claimName"] = claim or fill_claim(book)
-    return manifest("weights/prefetch-job.yaml", book.namespace, fields)
+    fields = _prefetch_container(params, f"{pod}.containers[0]")
+    fields["spec.activeDeadlineSeconds"] = sizing.storage.prefetch_deadline_seconds
+    fields[f"{pod}.volumes[0].persistentVolumeClaim.claimName"] = claim or fill_claim(params.platform)
+    if params.platform.storage.fill_on == "gpu_nodes":
+        fields[f"{pod}.affinity.nodeAffinity"] = gpu_nodes.affinity(params.platform)
+        fields[f"{pod}.tolerations"] = gpu_nodes.tolerations(params.platform)
+    return manifest("weights/prefetch-job.yaml", params.platform.namespace, fields)
 
 
-def _daemonset(book: Notebook) -> Object:
-    pod, platform = "spec.template.spec", book.params.platform
-    fields = _prefetch_container(book, f"{pod}.initContainers[0]")
+def _daemonset(params: Params) -> Object:
+    pod, platform = "spec.template.spec", params.platform
+    fields = _prefetch_container(params, f"{pod}.initContainers[0]")
     fields[f"{pod}.volumes[0].hostPath.path"] = platform.storage.node_path
-    fields[f"{pod}.nodeSelector"] = {platform.gpu.node_label.key: platform.gpu.node_label.value}
-    fields[f"{pod}.tolerations"] = [toleration.manifest() for toleration in platform.gpu.tolerations]
-    return manifest("weights/per-node.yaml", book.namespace, fields)
+    terms = f"{pod}.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"
+    fields[terms] = [{"matchExpressions": gpu_nodes.required(platform.gpu)}]
+    fields[f"{pod}.tolerations"] = gpu_nodes.tolerations(platform, spot=True)
+    return mirrored(manifest("weights/per-node.yaml", platform.namespace, fields), platform)
 
 
-def _prefetch_container(book: Notebook, container: str) -> dict[str, Any]:
+def _prefetch_container(params: Params, container: str) -> dict[str, Any]:
     """Fields of the container that downloads: what, from where, with which token."""
-    model, platform = book.params.model, book.params.platform
+    model, platform = params.model, params.platform
     args = [f"--repo={model.hub_id}", f"--revision={model.revision}", f"--target=/models/{model.hub_id}"]
     secret = platform.hub.token_secret
     return {
@@ -196,7 +216,7 @@ def wait_filled(book: Notebook, follower: Follower, claim: str = "") -> None:
     if book.params.platform.storage.strategy == "per_node" and not claim:
         _wait_on_nodes(book)
         return
-    namespace, claim = book.namespace, claim or fill_claim(book)
+    namespace, claim = book.namespace, claim or fill_claim(book.params.platform)
     job, owner = Ref("Job", JOB, namespace), Ref("PersistentVolumeClaim", claim, namespace)
     selections = [
         Selection.of(job),
@@ -259,7 +279,7 @@ def _why_failed(book: Notebook, job: Object | None, pods: list[Object]) -> str:
 def _note_complete(book: Notebook, follower: Follower) -> None:
     """Write on the claim which model it holds, for the notebooks that come after."""
     if commit := follower.complete.get("commit"):
-        _annotate(book, fill_claim(book), commit)
+        _annotate(book, fill_claim(book.params.platform), commit)
 
 
 def _annotate(book: Notebook, claim: str, commit: str) -> None:

@@ -46,7 +46,7 @@ def test_the_burst_runs_on_spot_only_and_tolerates_its_taints(platform: str) -> 
     loaded = params.load(platform, "qwen3-8b", {})
     settings = loaded.platform.spot
     assert settings is not None
-    item = spot.deployment(loaded, sizing.size(loaded), settings)
+    item = spot.deployment(loaded, sizing.size(loaded))
     pod = item["spec"]["template"]["spec"]
     (term,) = get_in(pod, "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms")
     asked = {each["key"]: each["values"] for each in term["matchExpressions"]}
@@ -81,11 +81,8 @@ def test_a_month_has_730_hours() -> None:
 
 
 def test_a_platform_without_spot_nodes_says_so() -> None:
-    class Book:
-        params = params.load("k3s", "qwen3-8b", {})
-
     with pytest.raises(RunbookError, match="no spot nodes"):
-        spot.settings(Book())  # type: ignore[arg-type]
+        spot.settings(params.load("k3s", "qwen3-8b", {}))
 
 
 def test_every_platform_with_spot_nodes_has_rules() -> None:

@@ -1,0 +1,146 @@
+"""Every object that the notebooks leave in place, computed from the parameters alone: no cluster is asked.
+
+The objects come from the functions that the steps themselves plan with, so the two can't differ. They are as the steps
+plan them: without the labels by which this runbook knows its own, which ``cluster.plan`` adds.
+
+>>> from vllm_runbook import params
+>>> [entry.object["kind"] for entry in inventory(params.load("sandbox", "tiny"), ["07_disruption"])]
+['PodDisruptionBudget']
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from .. import sizing as sizes
+from ..cluster import Object, in_order
+from ..errors import RunbookError
+from ..params import Params, Platform
+from ..sizing import Sizing
+from . import autoscaling, deploy, device_plugin, disruption, keda, observability, provisioning, spot, weights
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One object, and the notebook that applies it."""
+
+    notebook: str
+    object: Object
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Something that a notebook leaves in place, or needs, and that can't be computed; and why."""
+
+    notebook: str
+    what: str
+    why: str
+
+
+class Inventory(list[Entry]):
+    """Entries in the order in which they are applied.
+
+    Attributes:
+        missing: what belongs to them and isn't there.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.missing: list[Missing] = []
+
+    @property
+    def objects(self) -> list[Object]:
+        """Only the objects."""
+        return [entry.object for entry in self]
+
+
+def inventory(params: Params, notebooks: Iterable[str] | None = None) -> Inventory:
+    """What the notebooks leave in place on this platform with this model.
+
+    A rehearsal's objects (load generators, the usual guide's deployment, crowds, drills) aren't among them: they come
+    and go, whatever is in place. A chart is rendered as its notebook does it; where that fails (no helm, no network) it
+    is ``missing``, with the reason.
+
+    Args:
+        notebooks: only those of these notebooks; by default of all.
+    """
+    found = Inventory()
+    sizing = sizes.size(params)
+    wanted = set(_STEPS) if notebooks is None else set(notebooks)
+    for name, parts in _STEPS.items():
+        for part in parts if name in wanted else ():
+            try:
+                # as the steps plan each group: what others need comes first
+                found += [Entry(name, item) for item in in_order(part(params, sizing))]
+            except RunbookError as error:
+                found.missing.append(Missing(name, _chart(name, params.platform), str(error)))
+    found.missing += [each for each in _never(params) if each.notebook in wanted]
+    return found
+
+
+_Part = Callable[[Params, Sizing], list[Object]]
+
+
+def _of_platform(part: Callable[[Platform], list[Object]]) -> _Part:
+    return lambda params, _: part(params.platform)
+
+
+def _spot(params: Params, sizing: Sizing) -> list[Object]:
+    return spot.objects(params, sizing) if params.platform.spot is not None else []
+
+
+#: What each notebook plans, group by group.
+_STEPS: dict[str, tuple[_Part, ...]] = {
+    "01_device_plugin": (_of_platform(device_plugin.objects),),
+    "02_label_gpu_nodes": (),
+    "03_storage_weights": (
+        _of_platform(lambda platform: [weights.namespace_object(platform)]),
+        weights.objects,
+        weights.copies,
+    ),
+    "04_deploy_vllm": (deploy.objects,),
+    "05_observability": (_of_platform(observability.objects),),
+    "06_autoscaling": (_of_platform(keda.objects), lambda params, _: [autoscaling.scaled_object(params)]),
+    "07_disruption": (_of_platform(lambda platform: [disruption.budget(platform)]),),
+    "08_spot": (_of_platform(provisioning.objects), _of_platform(provisioning.pools), _spot),
+}
+
+
+def _chart(notebook: str, platform: Platform) -> str:
+    """The chart that a notebook installs."""
+    plugin, scaler = platform.device_plugin, platform.autoscaling
+    charts = {
+        "01_device_plugin": f"chart {plugin.chart} {plugin.version}",
+        "06_autoscaling": f"chart keda {scaler.version} of {scaler.repo}",
+    }
+    return charts.get(notebook, "its objects")
+
+
+def _never(params: Params) -> list[Missing]:
+    """What only the cluster, or nobody but a person, knows."""
+    platform, model = params.platform, params.model
+    label, secret = platform.gpu.node_label, platform.hub.token_secret
+    found = [
+        Missing(
+            "02_label_gpu_nodes",
+            f"label {label.key}={label.value} of the GPU nodes",
+            "which nodes have GPUs only the cluster knows",
+        )
+    ]
+    if platform.device_plugin.mode == "managed":
+        found.append(
+            Missing("01_device_plugin", "device plugin", "the platform brings it (device_plugin.mode managed)")
+        )
+    if model.gated:
+        why = f"{model.hub_id} is gated: the token comes from the environment (HF_TOKEN), and is nobody's parameter"
+        found.append(Missing("03_storage_weights", f"Secret {platform.namespace}/{secret.name}", why))
+    if platform.metrics.install == "existing":
+        found.append(Missing("05_observability", "Prometheus", "the cluster has one (metrics.install existing)"))
+    if platform.autoscaling.install == "existing":
+        found.append(Missing("06_autoscaling", "KEDA", "the cluster has it (autoscaling.install existing)"))
+    if platform.provisioning.install == "existing":
+        found.append(Missing("08_spot", "Karpenter", "the cluster has it (provisioning.install existing)"))
+    if platform.spot is None:
+        found.append(Missing("08_spot", "servers on spot nodes", "the platform has none (spot is null)"))
+    return sorted(found, key=lambda each: each.notebook)
