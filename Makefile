@@ -27,9 +27,9 @@ nbval: binaries ## Run the notebooks under nbval against the sandbox, in order (
 	@$(BIN)/pytest --nbval --nbval-sanitize-with=notebooks/nbval-sanitize.cfg --nbval-current-env --nbval-cell-timeout=900 \
 		--exitfirst --durations=12 -p no:cacheprovider -W ignore $(NOTEBOOKS)
 
-lab: .venv/.ready ## Open JupyterLab on the notebooks, with the sandbox up
+lab: .venv/.ready ## Open JupyterLab at the index, with the sandbox up
 	@$(BIN)/runbook sandbox up
-	@KUBECONFIG="$$($(BIN)/runbook sandbox kubeconfig)" $(BIN)/jupyter lab --ip=127.0.0.1 --notebook-dir=notebooks
+	@KUBECONFIG="$$($(BIN)/runbook sandbox kubeconfig)" $(BIN)/runbook lab
 
 lint: .venv/.ready ## Formatting, lint, types, layers, notebooks
 	@$(BIN)/ruff format --check

@@ -8,6 +8,7 @@ from vllm_runbook.commands import normalise, run_notebooks
 from vllm_runbook.doctor.command import doctor
 from vllm_runbook.drills.commands import drill
 from vllm_runbook.initialise.command import init
+from vllm_runbook.lab.command import lab
 from vllm_runbook.params.command import params
 from vllm_runbook.scheduled.commands import roles, schedule, verify
 from vllm_sandbox.cli import sandbox
@@ -29,6 +30,7 @@ main.add_command(drill)
 main.add_command(verify)
 main.add_command(schedule)
 main.add_command(roles)
+main.add_command(lab)
 
 if __name__ == "__main__":
     main()

@@ -8,8 +8,10 @@ from pathlib import Path
 import click
 
 from . import files
+from .choice import DRY_RUN
 from .initialise.copies import installed, read_stamp
 from .result_options import DIRECTORY, FILE, result_options
+from .verdict import objects
 
 
 @click.command(name="run")
@@ -33,6 +35,7 @@ from .result_options import DIRECTORY, FILE, result_options
     help="A notebook's parameter, or a field of platform or model (storage.class=efs-sc).",
 )
 @click.option("--params-file", type=FILE, help="YAML mapping of the same.")
+@click.option("--dry-run", is_flag=True, envvar=DRY_RUN, help="Preview every change, make none.")
 @click.option("--fresh", is_flag=True, help="Start over instead of resuming a run that failed or was interrupted.")
 @click.option("--runs-dir", type=DIRECTORY, default=Path("runs"), show_default=True, help="Where runs are kept.")
 @click.option("--notebooks-dir", type=DIRECTORY, help="Instead of those of `runbook init`, or the package's own.")
@@ -47,6 +50,7 @@ def run_notebooks(
     model: str | None,
     pairs: tuple[str, ...],
     params_file: Path | None,
+    dry_run: bool,
     fresh: bool,
     runs_dir: Path,
     notebooks_dir: Path | None,
@@ -79,13 +83,17 @@ def run_notebooks(
         params_file=params_file,
         fresh=fresh,
         timeout=timeout,
+        dry_run=dry_run,
         output=output,
         keep=keep,
         webhook=webhook,
         patience=patience,
     )
     done = execute(request)
-    click.echo(f"{'changed ' + str(done.changed) + ' objects' if done.changed else 'nothing changed'}")
+    if dry_run:
+        click.echo(f"dry run: {objects(done.would_change)} would change; nothing was changed")
+    else:
+        click.echo(f"changed {objects(done.changed)}" if done.changed else "nothing changed")
     click.echo(f"report: {runs_dir / 'latest' / 'report.html'}")
     if done.status != PASSED:
         failed = next(step for step in done.steps if step.error)

@@ -5,20 +5,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from . import choice, ending
 from . import cluster as k8s
 from . import params as parameters
 from . import sizing as sizes
-from .cluster import Cluster, Object, Plan
+from .choice import Choice
+from .cluster import Cluster, DryRunEnded, Object, Plan
 from .cluster.lease import holder_of
 from .errors import RunbookError
 from .params import Params
 from .params.errors import ParamsError, Problem
 from .permissions import TITLES, changes_something, permissions
+from .plots import headless
 from .sizing import Sizing
 from .verdict import Result
 
@@ -41,7 +45,7 @@ class Notebook:
         self.cluster = cluster
         self.sizing: Sizing = sizes.size(params)
         notice = params.platform.notice
-        self.result = Result(step, TITLES[step], cluster.context, simulated=notice is not None)
+        self.result = Result(step, TITLES[step], cluster.context, simulated=notice is not None, dry_run=cluster.dry_run)
 
     @property
     def namespace(self) -> str:
@@ -53,7 +57,7 @@ class Notebook:
         return k8s.plan(self.cluster, items, self.step, force=force, adopt=adopt)
 
     def apply(self, plan: Plan) -> None:
-        """Make a previewed change, and count what changed."""
+        """Make a previewed change, and count what changed; in a dry run, say what would."""
         done = k8s.apply(self.cluster, plan)
         self.result.changed += len(done.changed)
         self.result.unchanged += len(done.unchanged)
@@ -64,16 +68,38 @@ class Notebook:
         self.cluster.apply(change.desired)
 
     def check(self, statement: str, ok: bool, detail: str = "") -> None:
-        """Note something for the verdict."""
+        """Note something for the verdict.
+
+        Raises:
+            DryRunEnded: in a dry run, once something would have been changed: it couldn't hold yet.
+        """
+        self.cluster.require_nothing_pending(f"“{statement}”")
         self.result.check(statement, ok, detail)
 
     def figure(self, name: str, value: Any) -> None:
         """Note a measured value for summary.json; the name ends with the unit."""
         self.result.figures[name] = value
 
-    def verdict(self) -> None:
-        """Print what holds; the last cell of every notebook."""
-        self.result.close()
+    @contextlib.contextmanager
+    def earlier(self, *, essential: bool = False) -> Iterator[None]:
+        """Around checks of what earlier notebooks leave: in a dry run, where it may be missing, that is only told.
+
+        Args:
+            essential: nothing can be shown without it, so that the dry run ends.
+        """
+        try:
+            yield
+        except RunbookError as error:
+            if not self.cluster.dry_run:
+                raise
+            if essential:
+                raise DryRunEnded(error.what) from error
+            print(f"dry run, so this goes on: {error.what}")
+
+    def verdict(self, ended: str = "") -> None:
+        """Print what holds; the last cell of every notebook. ``ended``: why a dry run ends before that."""
+        self.result.would_change = len(self.cluster.pending)
+        self.result.close(ended)
 
 
 def begin(step: str, platform: str, model: str, overrides: Mapping[str, Any] | str | None = None) -> Notebook:
@@ -85,19 +111,44 @@ def begin(step: str, platform: str, model: str, overrides: Mapping[str, Any] | s
         overrides: single values by dotted name; or, for papermill's -p, text: ``storage.class=efs-sc
             max_model_len=8192``.
 
+    In Lab, what was chosen in the index's panel takes the place of parameters that are left at their defaults.
+
     Raises:
         ParamsError: before anything touches the cluster.
         RunbookError: the cluster can't be reached, permissions are missing (names each), or a run is at work there.
     """
-    params = parameters.load(platform, model, _mapping(overrides))
-    cluster = k8s.connect(params.platform)
+    chosen, origin = _chosen(Choice(platform, model), overrides)
+    params = parameters.load(chosen.platform, chosen.model, _mapping(overrides))
+    cluster = k8s.connect(params.platform, dry_run=chosen.dry_run)
     book = Notebook(step, params, cluster)
+    ending.on(DryRunEnded, book.verdict, pass_over=headless())
     _require_permissions(book)
     _require_nobody_else(book)
     print(f"{book.result.title}: {params.model.hub_id} on {params.platform.title} (context {cluster.context})")
-    if params.platform.notice:
-        print(params.platform.notice)
+    for line in [*origin, params.platform.notice]:
+        if line:
+            print(line)
     return book
+
+
+def _chosen(cell: Choice, overrides: Mapping[str, Any] | str | None) -> tuple[Choice, list[str]]:
+    """What holds: the parameters cell or the panel's choice; and lines that say which.
+
+    A dry run that was chosen is one whatever the cell says.
+    """
+    panel = None if headless() else choice.read()
+    from_panel = panel is not None and cell == Choice() and not overrides
+    best = panel if panel is not None and from_panel else cell
+    told = choice.told_dry_run()
+    dry_run = told if told is not None else panel is not None and panel.dry_run
+    origin = []
+    if panel is not None:
+        what = "chosen in the index's panel" if from_panel else "from the parameters cell, not from the index's panel"
+        origin.append(f"platform {best.platform}, model {best.model}: {what}")
+    if dry_run:
+        by = choice.DRY_RUN if told else "the index's panel"
+        origin.append(f"Dry run (by {by}): changes are previewed, and none is made.")
+    return Choice(best.platform, best.model, bool(dry_run)), origin
 
 
 def _mapping(overrides: Mapping[str, Any] | str | None) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from vllm_runbook.permissions import TITLES
 from vllm_runbook.runner.normalise import normalised
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted((ROOT / "notebooks").glob("*.ipynb"))
+FILES = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 MAX_LINES = 12
 
 
@@ -29,6 +29,12 @@ def code_cells(file: Path) -> list[Any]:
 
 def prose(file: Path) -> str:
     return "\n\n".join(cell.source for cell in read(file).cells if cell.cell_type == "markdown")
+
+
+def test_the_index_is_kept_normalised_and_short() -> None:
+    file = ROOT / "notebooks" / "index.ipynb"
+    assert normalised(file.read_text(encoding="utf-8")) == file.read_text(encoding="utf-8")
+    assert [len(cell.source.splitlines()) <= MAX_LINES for cell in code_cells(file)] == [True]
 
 
 def test_every_notebook_has_its_permissions_and_title() -> None:

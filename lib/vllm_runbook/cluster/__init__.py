@@ -3,6 +3,7 @@
 from .access import Rule, refused, rules
 from .client import MANAGER, ApiError, Cluster
 from .connect import connect
+from .dry_run import DryRunEnded
 from .objects import API_VERSIONS, Object, Ref, changed, get_in, in_order, load, ref_of
 from .ownership import Conflict, created, is_ours, marked, release
 from .planning import Applied, Change, Plan, apply, delete, plan, wait_gone
@@ -20,6 +21,7 @@ __all__ = [
     "Change",
     "Cluster",
     "Conflict",
+    "DryRunEnded",
     "Hopeless",
     "Object",
     "Plan",

@@ -18,6 +18,7 @@ from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import ResourceNotFoundError
 
 from ..errors import RunbookError
+from .dry_run import DryClient, DryRunEnded
 from .objects import API_VERSIONS, Object, Ref
 
 #: Field manager of everything that this library applies.
@@ -54,6 +55,7 @@ class Cluster:
         server: its address.
         kubeconfig: the file with the context; None for the cluster that we run in.
         api: the ``kubernetes`` package's transport, for its typed clients.
+        pending: in a dry run, what would have been changed so far.
     """
 
     def __init__(self, api: client.ApiClient, context: str, kubeconfig: Path | None = None) -> None:
@@ -61,9 +63,24 @@ class Cluster:
         self.server: str = api.configuration.host
         self.kubeconfig = kubeconfig
         self.api = api
+        self.pending: set[Ref] = set()
         # Discovery is cached in a file; the default is shared by name in /tmp and outlives clusters.
         self._cache = tempfile.TemporaryDirectory(prefix="vllm-runbook-")
         self._dynamic: DynamicClient | None = None
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether nothing may be changed."""
+        return isinstance(self.api, DryClient)
+
+    def require_nothing_pending(self, what: str) -> None:
+        """In a dry run, go on only as long as everything is as it would be.
+
+        Raises:
+            DryRunEnded: ``what`` (what comes next, in words) needs objects that would have been changed.
+        """
+        if self.pending:
+            raise DryRunEnded(f"{what} needs what would have been changed")
 
     @property
     def dynamic(self) -> DynamicClient:

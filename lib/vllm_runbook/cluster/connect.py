@@ -22,26 +22,31 @@ from ..errors import RunbookError
 from ..params import ParamsError, Platform
 from ..params.errors import Problem, did_you_mean
 from .client import Cluster
+from .dry_run import DryClient
 
 #: Packages may know kubeconfig files by themselves: an entry point is a function that returns their paths.
 KUBECONFIGS = "vllm_runbook.kubeconfigs"
 
 
-def connect(platform: Platform) -> Cluster:
+def connect(platform: Platform, *, dry_run: bool = False) -> Cluster:
     """A connection to the platform's cluster, tried with one request.
 
     With ``kubernetes.context: null`` it is the cluster that we run in (a pod's service account).
+
+    Args:
+        dry_run: nothing can be changed through it.
 
     Raises:
         ParamsError: no kubeconfig has the context; names the files looked into and the contexts there.
         RunbookError: the API server can't be reached or doesn't know us.
     """
     wanted = platform.kubernetes
+    transport = DryClient if dry_run else client.ApiClient
     if wanted.context is None:
-        cluster = Cluster(client.ApiClient(_in_cluster()), "the cluster that this runs in")
+        cluster = Cluster(transport(_in_cluster()), "the cluster that this runs in")
     else:
         file = _find(wanted.context, wanted.kubeconfig)
-        cluster = Cluster(client.ApiClient(_from_file(file, wanted.context)), wanted.context, file)
+        cluster = Cluster(transport(_from_file(file, wanted.context)), wanted.context, file)
     _try(cluster)
     return cluster
 

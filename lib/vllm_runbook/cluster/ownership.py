@@ -54,13 +54,16 @@ def created(
 def release(cluster: Cluster, ref: Ref, manager: str = MANAGER) -> bool:
     """Give up every field that we applied to somebody else's object: fields that only we own vanish.
 
-    Returns whether there was anything to give up.
+    Returns whether there was anything to give up. In a dry run the server only tries it.
     """
     item = cluster.find(ref)
     if item is None or manager not in managers(item):
         return False
     meta: Object = {"name": ref.name} | ({"namespace": ref.namespace} if ref.namespace else {})
-    cluster.apply({"apiVersion": ref.version, "kind": ref.kind, "metadata": meta}, manager=manager)
+    nothing = {"apiVersion": ref.version, "kind": ref.kind, "metadata": meta}
+    cluster.apply(nothing, manager=manager, dry_run=cluster.dry_run)
+    if cluster.dry_run:
+        cluster.pending.add(ref)
     return True
 
 

@@ -110,6 +110,10 @@ def plan(
 
 def _change(cluster: Cluster, item: Object, step: str, force: bool, adopt: bool) -> Change:
     ref = ref_of(item)
+    if cluster.dry_run and not cluster.serves(ref.kind, ref.version):
+        return Change(
+            CREATE, ref, marked(item, step), note=f"not checked by the server yet: it has no {ref.kind} so far"
+        )
     live = cluster.find(ref)
     if live is not None and live["metadata"].get("deletionTimestamp"):
         wait_gone(cluster, ref, live["metadata"]["uid"])
@@ -161,6 +165,8 @@ def _creation(cluster: Cluster, ref: Ref, desired: Object, force: bool) -> Chang
 def apply(cluster: Cluster, planned: Plan) -> Applied:
     """Make the planned changes, in order, printing one line each. Again, it changes nothing.
 
+    In a dry run the lines say what would happen, and nothing does.
+
     Raises:
         Conflict: somebody took a field since the plan was made.
         RunbookError: the server refuses an object; those before it are applied.
@@ -169,6 +175,10 @@ def apply(cluster: Cluster, planned: Plan) -> Applied:
     for change in planned.changes:
         if not change.changes:
             done.unchanged.append(change.ref)
+            continue
+        if cluster.dry_run:
+            cluster.pending.add(change.ref)
+            print(f"would {change.action} {change.ref}")
             continue
         if change.action == REPLACE:
             cluster.delete(change.ref, uid=change.uid)
@@ -179,19 +189,26 @@ def apply(cluster: Cluster, planned: Plan) -> Applied:
             raise _told(change.ref, error) from error
         done.changed.append(change.ref)
         print(f"{change.action}d {change.ref}")
-    if not done.changed:
+    if len(done.unchanged) == len(planned.changes):
         count = len(done.unchanged)
         print("nothing to change" + (f": {count} as it should be" if count else ""))
     return done
 
 
 def delete(cluster: Cluster, targets: Sequence[tuple[Ref, str]], *, seconds: float = _GONE_SECONDS) -> list[Ref]:
-    """Delete objects (name, uid) in reverse order, each watched until it is gone. Returns those that were there."""
+    """Delete objects (name, uid) in reverse order, each watched until it is gone. Returns those that were there.
+
+    In a dry run the server tries each deletion; none is gone.
+    """
     gone = []
     for ref, uid in reversed(targets):
         if (item := cluster.find(ref)) is None or item["metadata"]["uid"] != uid:
             continue
-        cluster.delete(ref, uid=uid, propagation="Foreground")
+        cluster.delete(ref, uid=uid, propagation="Foreground", dry_run=cluster.dry_run)
+        if cluster.dry_run:
+            cluster.pending.add(ref)
+            print(f"would delete {ref}")
+            continue
         wait_gone(cluster, ref, uid, seconds=seconds)
         gone.append(ref)
         print(f"deleted {ref}")

@@ -21,8 +21,13 @@ import urllib3
 from .client import METADATA, WHOLE, ApiError, Cluster
 from .objects import API_VERSIONS, Object, Ref
 
+#: Called about once a second while nothing comes, on the thread that waits: live figures draw what they left out.
+IDLE: set[Callable[[], None]] = set()
 #: The API server ends a watch after this many seconds; it is then continued where it stopped.
 _WATCH_SECONDS = 290
+#: Patience with the beginning of an answer. A log of which there is no line yet doesn't begin (the kubelet sends its
+#: headers with the first line), so it is asked for again and again: whoever has stopped waiting meanwhile is noticed.
+_BEGIN_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,8 @@ class Events:
                 # Short enough for Ctrl-C to be noticed on every platform.
                 event = self._queue.get(timeout=min(left, 1.0))
             except queue.Empty:
+                for listener in tuple(IDLE):
+                    listener()
                 continue
             if isinstance(event, BaseException):
                 raise event
@@ -169,14 +176,22 @@ class Events:
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
         # A pod that goes away takes its log with it; whoever waits learns of that from the pod's own watch.
         with contextlib.suppress(ApiError):
-            for line in self._lines(path, {"follow": "true", "container": container}, None):
-                self._put("LINE", None, line=line)
+            while not self._stop.is_set():
+                try:
+                    for line in self._lines(path, {"follow": "true", "container": container}, None):
+                        self._put("LINE", None, line=line)
+                    return
+                except urllib3.exceptions.MaxRetryError:
+                    continue  # it hasn't begun
 
     def _lines(
         self, path: str, query: dict[str, Any], read_timeout: float | None, accept: str = "application/json, */*"
     ) -> Iterator[str]:
-        response = self._cluster.raw("GET", path, query=query, accept=accept, timeout=(10, read_timeout))
+        timeout = (10, read_timeout or _BEGIN_SECONDS)
+        response = self._cluster.raw("GET", path, query=query, accept=accept, timeout=timeout)
         self._responses[id(response)] = response
+        if read_timeout is None:
+            response.connection.sock.settimeout(None)
         try:
             if self._stop.is_set():
                 return
@@ -193,7 +208,12 @@ class Events:
 
 @contextlib.contextmanager
 def watching(cluster: Cluster, *selections: Selection) -> Iterator[Events]:
-    """Watch selections while the block runs, reading them with :meth:`Events.until`."""
+    """Watch selections while the block runs, reading them with :meth:`Events.until`.
+
+    Raises:
+        DryRunEnded: in a dry run there is nothing to wait for once something would have been changed.
+    """
+    cluster.require_nothing_pending("What is watched next")
     events = Events(cluster)
     try:
         for selection in selections:

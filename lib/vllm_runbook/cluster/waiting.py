@@ -91,7 +91,9 @@ def wait(
     Raises:
         TimedOut: with what ``explain`` found.
         Hopeless: from ``reached``.
+        DryRunEnded: in a dry run that would have changed something.
     """
+    cluster.require_nothing_pending(f"“{what}”")
     state, pending = State(), set(selections)
     deadline = time.monotonic() + seconds
     with watching(cluster, *selections) as events:

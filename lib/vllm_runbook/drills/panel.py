@@ -85,8 +85,12 @@ def _record(events: Events, timeline: PodTimeline, seconds: float = _EVENTS) -> 
             timeline.record(event.at, event.object, deleted=event.type == "DELETED")
 
 
+#: The panel of each drill that was displayed last.
+_LATEST: dict[str, Panel] = {}
+
+
 class Panel:
-    """Buttons, the time since the start, and the pods as they are.
+    """Buttons, the time since the start, and the pods as they are. A second panel of a drill supersedes the first.
 
     Attributes:
         widget: to be displayed.
@@ -100,6 +104,10 @@ class Panel:
 
         self._book, self._drill = book, drill
         self._ticking: asyncio.Task[None] | None = None
+        self._view: View | None = None
+        if (before := _LATEST.get(drill.name)) is not None:
+            before.close()
+        _LATEST[drill.name] = self
         self.timeline = PodTimeline(drill.title, book.params.platform.time_scale)
         self.buttons = {
             name: widgets.Button(description=name, button_style=style)
@@ -117,6 +125,14 @@ class Panel:
         row = widgets.HBox([*self.buttons.values(), self.clock])
         self.widget = widgets.VBox([widgets.HTML(f"<b>{drill.title}</b>"), row, self._drawing, self.told])
 
+    def close(self) -> None:
+        """Follow no longer: the watch ends, the buttons vanish. The drill itself goes on."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+        if self._view is not None:
+            self._view.close()
+        self.widget.close()
+
     def _do(self, work: Callable[[], None]) -> None:
         """Press one button; the others wait."""
         for button in self.buttons.values():
@@ -132,9 +148,8 @@ class Panel:
 
     def _start(self) -> None:
         print(run.start(self._book, self._drill.name).symptom)
-        view = View(self.timeline)
+        view = self._view = View(self.timeline)
         self._drawing.children = [view.widget()]
-        self.timeline.subscribe(view.changed)
         with contextlib.suppress(RuntimeError):  # no event loop: nobody who could see it move
             self._ticking = asyncio.get_running_loop().create_task(self._tick(view))
 

@@ -53,7 +53,7 @@ def init(directory: Path, force: bool, upgrade: bool, dry_run: bool) -> None:
         if states[name] in copies.IN_THE_WAY:
             click.echo(f"overwritten  {name} ({states[name]})")
     click.echo(f"{directory}: {len(written)} of {len(states)} files written, version {copies.installed()}")
-    click.echo(f"Next: cd {directory}, then runbook sandbox up, and runbook run --to 04 or jupyter lab")
+    click.echo(f"Next: cd {directory}, then runbook sandbox up, and runbook run --to 04 or runbook lab")
 
 
 def _upgrade(directory: Path, dry_run: bool) -> int:

@@ -7,7 +7,7 @@ from .nodes import NodeGpus, gpu_usage, nodes_figure, waiting_gpus
 from .prefetch import PrefetchProgress
 from .recorder import Recorder
 from .story import Story, story_figure
-from .theme import alt_text, figure
+from .theme import alt_text, description, figure
 from .timed import Timed, timed_figure
 from .timeline import NodeTimeline, PodTimeline, Span, phase_of
 from .workloads import workloads_figure
@@ -24,6 +24,7 @@ __all__ = [
     "View",
     "alt_text",
     "decision_figure",
+    "description",
     "figure",
     "gpu_usage",
     "headless",

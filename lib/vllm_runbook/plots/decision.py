@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from . import theme
 
-_STYLES = ((theme.BLUE, "solid"), (theme.ORANGE, "dash"), (theme.GREEN, "dot"))
+_STYLES = ((theme.BLUE, "solid"), (theme.VERMILION, "dash"), (theme.GREEN, "dot"))
 
 
 def decision_figure(

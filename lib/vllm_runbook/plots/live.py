@@ -8,14 +8,17 @@ Who watches is asked of the Jupyter protocol: an execute request says ``allow_st
 ask a person something. JupyterLab, Notebook and VS Code say yes; papermill, nbconvert and nbval no. The
 environment variable RUNBOOK_HEADLESS (1 or 0) overrules it.
 
-No threads and no timers: redrawing happens on the caller's thread when something was recorded, so an
-interrupted cell leaves nothing behind.
+No threads and no timers: redrawing happens on the caller's thread when something was recorded, or while it waits for
+the cluster's next event, so an interrupted cell leaves nothing behind. A source is shown live in one place: a second
+one supersedes the first.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -23,6 +26,9 @@ from typing import Any, cast
 import plotly.graph_objects as go
 import plotly.io as pio
 
+from .. import choice
+from ..cluster import DryRunEnded
+from ..cluster.stream import IDLE
 from .recorder import Figured, Recorder
 from .theme import alt_text
 
@@ -36,7 +42,7 @@ def headless() -> bool:
     """Whether nobody watches: RUNBOOK_HEADLESS, else what the front end says of itself; outside a kernel always."""
     told = os.environ.get("RUNBOOK_HEADLESS", "").strip().lower()
     if told:
-        return told not in ("0", "false", "no")
+        return told not in choice.NO
     kernel = _kernel()
     if kernel is None:
         return True
@@ -69,6 +75,10 @@ def mimebundle(fig: go.Figure) -> dict[str, Any]:
     return {**fig._repr_mimebundle_(), "text/plain": alt_text(fig)}
 
 
+#: The view that follows each source now, by the source's id; not every source can be hashed.
+_FOLLOWING: weakref.WeakValueDictionary[int, View] = weakref.WeakValueDictionary()
+
+
 class View:
     """A figure on display. ``refresh`` redraws it now; recorders do so by themselves."""
 
@@ -78,6 +88,9 @@ class View:
         self._drawn = time.monotonic()
         self._widget: Any = None
         self._handle: Any = None
+        self._unsubscribe: Callable[[], None] | None = None
+        self._behind = False
+        self._thread = threading.get_ident()
         self.redraws = 0
 
     @property
@@ -92,12 +105,23 @@ class View:
         self._handle = _display(self.widget(), display_id=True)
 
     def widget(self) -> Any:
-        """A widget that follows the source from now on, for panels that place it themselves."""
+        """A widget that follows the source from now on, for panels that place it themselves.
+
+        An earlier view of the same source is closed.
+        """
+        if (before := _FOLLOWING.get(id(self._source))) is not None and before.is_live:
+            before.close()
+        _FOLLOWING[id(self._source)] = self
+        if isinstance(self._source, Recorder):
+            self._unsubscribe = self._source.subscribe(self.changed)
+            IDLE.add(self._catch_up)
         self._widget = go.FigureWidget(_draw(self._source))
+        self._drawn = time.monotonic()
         return self._widget
 
     def changed(self) -> None:
         """Redraw if the last time is long enough ago."""
+        self._behind = True
         if self.is_live and time.monotonic() - self._drawn >= self._interval:
             self.refresh()
 
@@ -105,19 +129,37 @@ class View:
         """Redraw now; headless, nothing."""
         if not self.is_live:
             return
+        self._behind = False
         _update(self._widget, _draw(self._source))
         self._drawn = time.monotonic()
         self.redraws += 1
 
-    def close(self) -> None:
-        """Leave the final state as an ordinary figure, in the widget's place."""
-        final = _draw(self._source)
-        if self._handle is None:
-            show(final)
-            return
+    def stop(self) -> None:
+        """Follow no longer; what is shown stays."""
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+            self._unsubscribe = None
+        IDLE.discard(self._catch_up)
+
+    def _catch_up(self) -> None:
+        """Draw what came too soon after the last time."""
+        if self._behind and threading.get_ident() == self._thread:
+            self.changed()
+
+    def close(self, *, keep: bool = True) -> None:
+        """Leave the final state as an ordinary figure, in the widget's place; in a panel, nothing.
+
+        Args:
+            keep: False where there was nothing to see: no figure is left.
+        """
+        self.stop()
         widget, handle, self._widget, self._handle = self._widget, self._handle, None, None
-        handle.update(mimebundle(final), raw=True)
-        widget.close()
+        if handle is not None:
+            handle.update(mimebundle(_draw(self._source)) if keep else {"text/plain": ""}, raw=True)
+        elif widget is None and keep:
+            show(self._source)
+        if widget is not None:
+            widget.close()
 
 
 @contextmanager
@@ -131,15 +173,15 @@ def live(source: FigureSource, interval: float = INTERVAL) -> Iterator[View]:
         source: a recorder, or a function that returns a figure (then call ``view.refresh()``).
         interval: least seconds between two redraws.
     """
-    view = View(source, interval)
-    unsubscribe = source.subscribe(view.changed) if isinstance(source, Recorder) else None
+    view, keep = View(source, interval), True
     try:
         view.open()
         yield view
+    except DryRunEnded:
+        keep = False  # it ended before anything happened that could be drawn
+        raise
     finally:
-        if unsubscribe:
-            unsubscribe()
-        view.close()
+        view.close(keep=keep)
 
 
 def _draw(source: FigureSource) -> go.Figure:

@@ -42,7 +42,8 @@ def memory_figure(sizings: Sizing | Mapping[str, Sizing], title: str = "") -> go
         _words(heading, named),
         traces,
         barmode="stack",
-        height=220 + 60 * len(labels),
+        height=245 + 60 * len(labels),
+        margin={"l": 60, "r": 20, "t": 115, "b": 60},  # on paper its legend has three lines
     )
     for row, sizing in enumerate(named.values()):
         _limit(fig, row, sizing.gpu.usable / GIB, "dash")

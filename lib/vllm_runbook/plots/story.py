@@ -136,13 +136,12 @@ def _node_traces(lives: Sequence[tuple[str, str, float, float]], axis: str) -> l
             x += [start, end, None]
             y += [_short(node), _short(node), None]
         if x:
+            edge = {"color": theme.EDGE, "width": 14}
+            shape: dict[str, Any] = {"x": x, "y": y, "yaxis": axis, "mode": "lines"}
+            found.append(go.Scatter(**shape, line=edge, showlegend=False, hoverinfo="skip"))
             line = {"color": colour, "width": 12}
             hover = "%{y}: " + phase.lower() + "<extra></extra>"
-            found.append(
-                go.Scatter(
-                    name=f"node {phase.lower()}", x=x, y=y, yaxis=axis, mode="lines", line=line, hovertemplate=hover
-                )
-            )
+            found.append(go.Scatter(**shape, name=f"node {phase.lower()}", line=line, hovertemplate=hover))
     return found
 
 
@@ -176,7 +175,7 @@ def _marks(stories: Sequence[Story], end: float) -> tuple[list[Any], list[Any]]:
                 seen.add(text)
                 placed.append((at, text))
                 here = {"x": at, "y": 1, "xref": "x", "yref": "paper", "xanchor": "left", "yanchor": "top"}
-                words.append({**here, "text": text, "showarrow": False, "font": {"size": 11, "color": colour}})
+                words.append({**here, "text": text, "showarrow": False, "font": {"size": 11}})
     return shapes, words
 
 

@@ -1,12 +1,15 @@
 """How every figure looks: one template, colours that colour-blind readers can tell apart, text for those who can't see.
 
-Backgrounds are transparent and text is a grey that has at least 4:1 contrast on white and on JupyterLab's
-dark background, so that one figure serves both. Colours are Okabe and Ito's ("Color Universal Design",
-2008); states also differ by pattern.
+One figure serves light and dark ground: backgrounds are transparent. Colours are Okabe and Ito's ("Color Universal
+Design", 2008); states also differ by pattern. Contrast is WCAG 2.2's: at least 3:1 for lines and for the edges of areas
+(1.4.11), 4.5:1 for text (1.4.3). No grey has 4.5:1 on white and on Lab's dark ground (#111111) at once, so the report
+and `runbook lab` give text the page's own colour; elsewhere it is a grey of 4.5:1 on white and 4.1:1 on dark.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 import plotly.graph_objects as go
@@ -20,10 +23,14 @@ BLUE: Final = "#0072B2"
 VERMILION: Final = "#D55E00"
 PURPLE: Final = "#CC79A7"
 GREY: Final = "#999999"
-TEXT: Final = "#787878"
+TEXT: Final = "#767676"
+EDGE: Final = "#808080"
 GRID: Final = "rgba(128,128,128,0.25)"
 
-COLOURS: Final = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW, GREY)
+#: For lines and marks, which have no edge.
+LINES: Final = (BLUE, VERMILION, GREEN, PURPLE)
+#: For areas, which have one.
+AREAS: Final = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW, GREY)
 
 TEMPLATE_NAME: Final = "runbook"
 
@@ -40,7 +47,7 @@ def _template() -> go.layout.Template:
     }
     return go.layout.Template(
         layout={
-            "colorway": list(COLOURS),
+            "colorway": list(AREAS),
             "font": {"color": TEXT, "size": 13, "family": "system-ui, sans-serif"},
             "title": {"font": {"size": 17}, "x": 0, "xanchor": "left", "xref": "paper", "y": 0.97, "yanchor": "top"},
             "paper_bgcolor": "rgba(0,0,0,0)",
@@ -50,9 +57,10 @@ def _template() -> go.layout.Template:
             # Above the plot: below it, a low figure's legend would lie on the axis title.
             "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
             "margin": {"l": 60, "r": 20, "t": 90, "b": 60},
-            "hoverlabel": {"font": {"size": 12}},
+            "hoverlabel": {"bgcolor": "#FFFFFF", "bordercolor": EDGE, "font": {"size": 12, "color": "#1C2430"}},
             "bargap": 0.35,
-        }
+        },
+        data={"bar": [{"marker": {"line": {"color": EDGE, "width": 1}}}]},
     )
 
 
@@ -87,3 +95,30 @@ def alt_text(fig: go.Figure) -> str:
     """The figure in words; empty for figures that weren't made here."""
     meta = fig.layout.meta
     return str(meta.get("alt", "")) if isinstance(meta, dict) else ""
+
+
+def description(fig: Mapping[str, Any]) -> str:
+    """What a figure shows, for those who can't see it: its kind, its words with the main values, its axes.
+
+    Args:
+        fig: the figure as plain JSON, which is what notebooks keep.
+    """
+    layout = fig["layout"]
+    words = str((layout.get("meta") or {}).get("alt", ""))
+    kinds = [
+        name for kind, name in _KINDS.items() if any(trace.get("type", "scatter") == kind for trace in fig["data"])
+    ]
+    parts = [f"{' and '.join(kinds).capitalize()}." if kinds else "", words]
+    for axis, name in (("x", "Horizontal"), ("y", "Vertical")):
+        titles = [_plain(value) for key, value in sorted(layout.items()) if re.fullmatch(rf"{axis}axis\d*", key)]
+        if found := [title for title in dict.fromkeys(titles) if title]:
+            parts.append(f"{name} {'axis' if len(found) == 1 else 'axes'}: {'; '.join(found)}.")
+    return " ".join(part for part in parts if part)
+
+
+_KINDS: Final = {"bar": "bar chart", "scatter": "line chart"}
+
+
+def _plain(axis: Mapping[str, Any]) -> str:
+    """An axis's title without its markup."""
+    return re.sub(r"\s*<[^>]+>\s*", " ", (axis.get("title") or {}).get("text") or "").strip()

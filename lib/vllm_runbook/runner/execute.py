@@ -16,6 +16,7 @@ import papermill
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
+from ..choice import DRY_RUN
 from ..verdict import RESULT_FILE
 from .secrets import scrub, scrub_file
 from .selection import Source
@@ -29,7 +30,15 @@ _LONGEST_PATH = 107 - 4
 _QUOTED_LINES = 8
 
 
-def execute(source: Source, step: Step, output: Path, parameters: Mapping[str, Any], timeout: float | None) -> None:
+def execute(
+    source: Source,
+    step: Step,
+    output: Path,
+    parameters: Mapping[str, Any],
+    timeout: float | None,
+    *,
+    dry_run: bool = False,
+) -> None:
     """Run a notebook; ``step`` gets status, time, result and error.
 
     The executed notebook is written as it goes, so that an interrupted one keeps its outputs.
@@ -41,8 +50,9 @@ def execute(source: Source, step: Step, output: Path, parameters: Mapping[str, A
     step.error, step.result = {}, {}
     with tempfile.TemporaryDirectory() as scratch:
         result = Path(scratch) / "result.json"
+        told = {RESULT_FILE: str(result), "RUNBOOK_HEADLESS": "1", "RUNBOOK_PLOT_HTML": "0", DRY_RUN: str(int(dry_run))}
         try:
-            with _environment({RESULT_FILE: str(result), "RUNBOOK_HEADLESS": "1", "RUNBOOK_PLOT_HTML": "0"}):
+            with _environment(told):
                 papermill.execute_notebook(
                     str(source.file),
                     str(output),

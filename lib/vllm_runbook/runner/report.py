@@ -16,6 +16,7 @@ from nbconvert.filters.highlight import Highlight2HTML
 from plotly.offline import get_plotlyjs
 from pygments.formatters import HtmlFormatter
 
+from ..plots import description
 from . import figures
 from .secrets import scrub
 from .state import NOT_RUN, SKIPPED, Run, Step
@@ -109,14 +110,15 @@ def _output(output: Any) -> str:
 
 
 def _plot(data: Any) -> str:
-    """A figure, with its words for those who can't see it."""
+    """A figure, with its words below, and with more of them for those who can't see it."""
     figure = {"data": data[_PLOTLY]["data"], "layout": data[_PLOTLY]["layout"]}
     words = html.escape(str(data.get("text/plain", "")))
+    label = html.escape(description(figure))
     drawn = pio.to_html(figure, include_plotlyjs=False, full_html=False, config=_PLOT, validate=False)
-    return f'<figure role="img" aria-label="{words}">{drawn}<figcaption>{words}</figcaption></figure>'
+    return f'<figure><div role="img" aria-label="{label}">{drawn}</div><figcaption>{words}</figcaption></figure>'
 
 
 def _code_css() -> str:
     light = HtmlFormatter(style="default").get_style_defs(".highlight")
     dark = HtmlFormatter(style="github-dark").get_style_defs(".highlight")
-    return f"{light}\n@media (prefers-color-scheme: dark) {{ {dark} }}"
+    return f"{light}\n@media screen and (prefers-color-scheme: dark) {{ {dark} }}"

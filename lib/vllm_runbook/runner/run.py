@@ -13,6 +13,7 @@ from .. import params
 from ..cluster.lease import Held
 from ..errors import RunbookError
 from ..params import Params
+from ..verdict import objects
 from . import outcome, report, results, state, summaries, webhook
 from .execute import execute
 from .locking import Guard, await_quiet
@@ -50,6 +51,7 @@ class Request:
     webhook: str | None = None
     command: str = "run"
     undisturbed: bool = False
+    dry_run: bool = False
 
 
 def run(request: Request) -> Run:
@@ -75,7 +77,7 @@ def run(request: Request) -> Run:
         await_quiet(valid, request.patience)
     with state.exclusive(request.runs_dir):
         current = _resumed_or_new(request, chosen, parameters)
-        guard = Guard(valid, request.patience)
+        guard = Guard(None if request.dry_run else valid, request.patience)
         try:
             _all(request, current, chosen, given, guard, left_out)
         except KeyboardInterrupt:
@@ -173,12 +175,12 @@ def _left_out(request: Request, valid: Params | None, chosen: Sequence[Source]) 
 def _resumed_or_new(request: Request, chosen: Sequence[Source], parameters: dict[str, Any]) -> Run:
     last = state.latest(request.runs_dir)
     names = [source.name for source in chosen]
-    if last and not request.fresh and state.can_resume(last, request.notebooks_dir, parameters, names):
+    if last and not request.fresh and state.can_resume(last, request.notebooks_dir, parameters, names, request.dry_run):
         done = sum(step.status == PASSED for step in last.steps)
         click.echo(f"resuming {last.directory.name}: {done} of {len(names)} notebooks are done (--fresh starts over)")
         return last
     steps = [Step(source.name, source.title) for source in chosen]
-    return state.begin(request.runs_dir, request.notebooks_dir, parameters, steps)
+    return state.begin(request.runs_dir, request.notebooks_dir, parameters, steps, dry_run=request.dry_run)
 
 
 def _one(request: Request, current: Run, source: Source, step: Step, given: Settings) -> bool:
@@ -186,7 +188,8 @@ def _one(request: Request, current: Run, source: Source, step: Step, given: Sett
     step.status = INTERRUPTED  # what a killed run leaves behind
     current.save()
     try:
-        execute(source, step, current.directory / f"{source.name}.ipynb", given.of(source), request.timeout)
+        output = current.directory / f"{source.name}.ipynb"
+        execute(source, step, output, given.of(source), request.timeout, dry_run=request.dry_run)
     finally:
         current.ended = state.now()
         _write(current)
@@ -200,8 +203,9 @@ def line(step: Step) -> str:
         return f"--  {step.name:<22} left out: {step.skipped}"
     checks = step.result.get("checks", [])
     held = f"{sum(check['ok'] for check in checks)}/{len(checks)} checks" if checks else "no checks"
-    changed = step.result.get("changed", 0)
-    change = f"changed {changed} object{'s' if changed != 1 else ''}" if changed else "nothing changed"
+    change = f"changed {objects(changed)}" if (changed := step.result.get("changed", 0)) else "nothing changed"
+    if step.result.get("dry_run"):
+        change = f"dry run: {objects(step.result['would_change'])} would change"
     mark = {PASSED: "ok ", FAILED: "NOT", INTERRUPTED: "!! "}.get(step.status, "   ")
     return f"{mark} {step.name:<22} {step.seconds:6.1f} s  {held}, {change}"
 

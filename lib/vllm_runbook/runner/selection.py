@@ -26,6 +26,7 @@ class Source:
     Attributes:
         name: file name without ending, e.g. ``04_deploy_vllm``.
         parameters: what its parameters cell sets, by name.
+        summary: what it does, in one line; from its metadata.
         on_request: runs only when it is named, or everything is asked for.
         named_only: training: not even then.
         needs: fields of the platform without which there is nothing to do.
@@ -38,6 +39,7 @@ class Source:
     on_request: bool = False
     named_only: bool = False
     needs: tuple[str, ...] = ()
+    summary: str = ""
     code_cells: int = 0
 
 
@@ -66,6 +68,7 @@ def _read(file: Path) -> Source:
         on_request=bool(told.get("on_request")),
         named_only=bool(told.get("named_only")),
         needs=tuple(told.get("needs", ())),
+        summary=str(told.get("summary", "")),
         code_cells=sum(cell.cell_type == "code" for cell in book.cells),
     )
 

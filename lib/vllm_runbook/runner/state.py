@@ -54,6 +54,7 @@ class Run:
     steps: list[Step]
     started: str = ""
     ended: str = ""
+    dry_run: bool = False
 
     @property
     def status(self) -> str:
@@ -68,6 +69,11 @@ class Run:
     def changed(self) -> int:
         """Objects that the run changed."""
         return sum(step.result.get("changed", 0) for step in self.steps)
+
+    @property
+    def would_change(self) -> int:
+        """Objects that a dry run would have changed, as far as each notebook could tell."""
+        return sum(step.result.get("would_change", 0) for step in self.steps)
 
     def save(self) -> None:
         """Write the state; never half of it."""
@@ -99,7 +105,9 @@ def latest(runs_dir: Path) -> Run | None:
     return load(link.resolve()) if link.is_symlink() else None
 
 
-def begin(runs_dir: Path, notebooks_dir: Path, parameters: dict[str, Any], steps: list[Step]) -> Run:
+def begin(
+    runs_dir: Path, notebooks_dir: Path, parameters: dict[str, Any], steps: list[Step], *, dry_run: bool = False
+) -> Run:
     """Make a new run's directory and let ``latest`` point to it."""
     stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
     directory = runs_dir / stamp
@@ -112,10 +120,12 @@ def begin(runs_dir: Path, notebooks_dir: Path, parameters: dict[str, Any], steps
     draft.unlink(missing_ok=True)
     draft.symlink_to(directory.name)
     draft.replace(runs_dir / LATEST)
-    return Run(directory, str(notebooks_dir), parameters, steps, started=now())
+    return Run(directory, str(notebooks_dir), parameters, steps, started=now(), dry_run=dry_run)
 
 
-def can_resume(run: Run | None, notebooks_dir: Path, parameters: dict[str, Any], names: list[str]) -> bool:
+def can_resume(
+    run: Run | None, notebooks_dir: Path, parameters: dict[str, Any], names: list[str], dry_run: bool = False
+) -> bool:
     """Whether the last run stopped in the middle of what is now asked for."""
     return (
         run is not None
@@ -123,6 +133,7 @@ def can_resume(run: Run | None, notebooks_dir: Path, parameters: dict[str, Any],
         and run.notebooks_dir == str(notebooks_dir)
         and run.parameters == json.loads(scrub(json.dumps(parameters)))
         and [step.name for step in run.steps] == names
+        and run.dry_run == dry_run
     )
 
 

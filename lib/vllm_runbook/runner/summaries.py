@@ -30,6 +30,8 @@ def summary(run: Run) -> dict[str, Any]:
         "version": version("vllm-runbook"),
         "parameters": run.parameters,
         "changed": run.changed,
+        "dry_run": run.dry_run,
+        "would_change": run.would_change,
         "simulated": any(step.result.get("simulated") for step in run.steps),
         "figures": figures.flat(run),
         "notebooks": [asdict(step) for step in run.steps],

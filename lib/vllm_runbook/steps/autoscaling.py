@@ -75,7 +75,8 @@ def require(book: Notebook) -> None:
         RunbookError: naming what doesn't hold and which notebook sees to it.
     """
     observability.require(book)
-    observability.prometheus(book).query("vector(1)")
+    with book.earlier():
+        observability.prometheus(book).query("vector(1)")
 
 
 def scaled_object(params: Params, name: str = "") -> Object:
@@ -252,5 +253,6 @@ def require_autoscaler(book: Notebook) -> None:
         RunbookError: there is no ScaledObject.
     """
     there = book.cluster.find(keda.CRD) and book.cluster.find(Ref("ScaledObject", NAME, book.namespace))
-    if not there:
-        raise RunbookError("There is no autoscaler yet", next_step="Run notebook 06 (autoscaling) first.")
+    with book.earlier():
+        if not there:
+            raise RunbookError("There is no autoscaler yet", next_step="Run notebook 06 (autoscaling) first.")

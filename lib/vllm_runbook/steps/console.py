@@ -34,15 +34,18 @@ def panel(book: Notebook, target: Target) -> Any:
     arrivals = widgets.Dropdown(options=["poisson", "fixed"], description="arrivals", style=style)
     button = widgets.Button(description="Run", button_style="primary", tooltip=f"Put this load on {target.ref}")
     drawing, told = widgets.VBox(), widgets.Output()
+    shown: list[View] = []
 
     def run(_button: Any) -> None:
         button.disabled = True
         told.clear_output()
         load = Load("console", rate.value, seconds.value, prompt.value, output.value, arrivals.value)
         trial = trials.of(book, "console", target, load)
+        while shown:
+            shown.pop().close()
         view = View(trial)
+        shown.append(view)
         drawing.children = [view.widget()]
-        unsubscribe = trial.subscribe(view.changed)
         with told:
             try:
                 trials.burst(book, trial)
@@ -50,7 +53,7 @@ def panel(book: Notebook, target: Target) -> Any:
             except RunbookError as error:
                 print(error)
             finally:
-                unsubscribe()
+                view.stop()
                 view.refresh()
                 button.disabled = False
 

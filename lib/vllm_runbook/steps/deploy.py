@@ -40,10 +40,11 @@ def require(book: Notebook) -> None:
     """
     if not book.sizing.fits:
         raise RunbookError(f"{book.params.model.name} does not fit", why=book.sizing.explain())
-    gpu_nodes.require(book)
-    weights.require(book)
-    if book.cluster.find(Ref("Deployment", DEPLOYMENT, book.namespace)) is None:
-        _require_free_gpus(book)
+    with book.earlier():
+        gpu_nodes.require(book)
+        weights.require(book)
+        if book.cluster.find(Ref("Deployment", DEPLOYMENT, book.namespace)) is None:
+            _require_free_gpus(book)
 
 
 def _require_free_gpus(book: Notebook) -> None:

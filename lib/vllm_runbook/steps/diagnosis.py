@@ -31,7 +31,8 @@ def look(book: Notebook) -> Diagnosis:
     Raises:
         RunbookError: the namespace isn't there, or may not be read at all.
     """
-    found = diagnose(examine(book.cluster, context_of(book.params)))
+    with book.earlier(essential=True):
+        found = diagnose(examine(book.cluster, context_of(book.params)))
     for severity in ("error", "warning"):
         book.figure(f"{severity}s", sum(each.severity == severity for each in found.findings))
     wrong = [each for each in found.findings if each.severity == "error"]

@@ -98,11 +98,16 @@ def plan_labels(book: Notebook, names: Iterable[str] = ()) -> Plan:
     """
     gpu = book.params.platform.gpu
     nodes = {node["metadata"]["name"]: node for node in book.cluster.list("Node")}
-    chosen = list(names) or [name for name, node in nodes.items() if gpus(node, gpu.resource)]
+
+    def usable(node: Object) -> bool:
+        # A dry run on a cluster where 01 hasn't been yet: nothing advertises, but labels tell of GPUs.
+        return has_gpu(node, gpu.resource) if book.cluster.dry_run else bool(gpus(node, gpu.resource))
+
+    chosen = list(names) or [name for name, node in nodes.items() if usable(node)]
     unknown = [name for name in chosen if name not in nodes]
     if unknown:
         raise RunbookError(f"There is no node {unknown[0]}", why=f"nodes: {', '.join(nodes)}")
-    without = [name for name in chosen if not gpus(nodes[name], gpu.resource)]
+    without = [name for name in chosen if not usable(nodes[name])]
     if without or not chosen:
         what = f"Node {without[0]} has no allocatable {gpu.resource}" if without else f"No node has {gpu.resource}"
         raise RunbookError(
@@ -120,6 +125,7 @@ def plan_labels(book: Notebook, names: Iterable[str] = ()) -> Plan:
 
 def ready_nodes(book: Notebook) -> list[Object]:
     """Nodes with allocatable GPUs where servers can go, by their label, type and zone."""
+    book.cluster.require_nothing_pending("The list of labelled nodes")
     gpu = book.params.platform.gpu
     selector = ",".join(f"{each['key']} in ({','.join(each['values'])})" for each in required(gpu))
     return [node for node in book.cluster.list("Node", labels=selector) if gpus(node, gpu.resource)]

@@ -35,8 +35,9 @@ def require(book: Notebook) -> None:
     Raises:
         RunbookError: notebook 04 wasn't here.
     """
-    if book.cluster.find(Ref("Deployment", deploy.DEPLOYMENT, book.namespace)) is None:
-        raise RunbookError("There is no server to observe", next_step="Run notebook 04 (deploy vLLM) first.")
+    with book.earlier():
+        if book.cluster.find(Ref("Deployment", deploy.DEPLOYMENT, book.namespace)) is None:
+            raise RunbookError("There is no server to observe", next_step="Run notebook 04 (deploy vLLM) first.")
 
 
 def prometheus(book: Notebook) -> Prometheus:

@@ -204,7 +204,7 @@ def start(book: Notebook, planned: Plan) -> None:
         TimedOut: KEDA doesn't.
     """
     target = Ref("Deployment", NAME, book.namespace)
-    if book.cluster.find(target) is None:
+    if not book.cluster.dry_run and book.cluster.find(target) is None:
         burst, scaler = objects(book.params, book.sizing)
         book.put(k8s.changed(burst, {"spec.paused": True}))
         book.put(scaler)

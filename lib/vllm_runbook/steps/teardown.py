@@ -100,7 +100,7 @@ def plan(book: Notebook, *, delete_weights: bool = False) -> Scope:
     """
     if now := drills.running(book):
         raise RunbookError(f"The drill {now.drill} is under way", next_step="End it first: runbook drill reset.")
-    found = _created(book)
+    found = created(book)
     keep = {} if delete_weights else _weights(book, [ref for ref, _ in found])
     keep |= _in_use(book, [ref for ref, _ in found])
     for ref, _ in found:
@@ -160,7 +160,14 @@ def _others(book: Notebook, namespace: str) -> list[str]:
 
 
 def remove(book: Notebook, scope: Scope) -> None:
-    """Delete, each object watched until it is gone; then take our label off the nodes."""
+    """Delete, each object watched until it is gone; then take our label off the nodes.
+
+    In a dry run, let the server try each of these.
+    """
+    if book.cluster.dry_run:
+        k8s.delete(book.cluster, scope.remove)
+        gpu_nodes.remove_labels(book)
+        return
     if any(scope.crowd) or any(ref == Ref("Namespace", crowd.NAMESPACE, "", "v1") for ref, _ in scope.remove):
         crowd.remove(book)
     parts = provisioning.parts(book)
@@ -179,7 +186,7 @@ def remove(book: Notebook, scope: Scope) -> None:
 def verify(book: Notebook, scope: Scope) -> None:
     """Look again; note the checks."""
     kept = {ref for ref, _ in scope.keep}
-    left = [ref for ref, _ in _created(book) if ref not in kept]
+    left = [ref for ref, _ in created(book) if ref not in kept]
     book.check("nothing that this runbook created is left but what was to stay", not left, _names(left))
     pods, nodes = crowd.count(book)
     book.check("nothing of the crowd is left", not (pods or nodes), f"{pods} pods, {nodes} nodes")
@@ -199,7 +206,7 @@ def _kinds(book: Notebook) -> list[str]:
     return [kind for kind in KINDS if not unused.get(kind)]
 
 
-def _created(book: Notebook) -> list[Target]:
+def created(book: Notebook) -> list[Target]:
     """What this runbook made, in the order of creation: in the cluster's own namespaces first, it goes last."""
     platform = book.params.platform
     homes = [platform.namespace, platform.naive_namespace, platform.metrics.namespace, platform.autoscaling.namespace]

@@ -208,6 +208,40 @@ with plots.live(progress, interval=0) as view:
 
 
 @pytest.mark.asyncio
+async def test_what_came_too_soon_is_drawn_while_the_cell_waits() -> None:
+    code = """
+import time
+from vllm_runbook.cluster import stream
+with plots.live(progress, interval=2) as view:
+    for second in range(3):
+        progress.record(zero + timedelta(seconds=second), {"model.safetensors": second * 2**20})
+    before = view.redraws
+    list(stream.Events(None).until(time.monotonic() + 4))
+    print(view.redraws > before, [int(value) for value in view._widget.data[0].y])
+print(len(stream.IDLE))
+"""
+    async with kernel() as (_, client):
+        await run(client, SETUP, person=True)
+        assert await text_of(client, code) == "True [0, 1, 2]\n0\n"
+
+
+@pytest.mark.asyncio
+async def test_a_second_view_of_the_same_source_supersedes_the_first() -> None:
+    code = """
+first, second = plots.View(progress), plots.View(progress)
+first.open()
+placed = second.widget()
+print(first.is_live, second.is_live, len(progress._listeners))
+with plots.live(progress) as third:
+    print(second.is_live, third.is_live, len(progress._listeners))
+print(third.is_live, len(progress._listeners))
+"""
+    async with kernel() as (_, client):
+        await run(client, SETUP, person=True)
+        assert await text_of(client, code) == "False True 1\nFalse True 1\nFalse 0\n"
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("told", "person", "headless"),
     [(None, True, False), (None, False, True), ("1", True, True), ("0", False, False), ("", True, False)],
