@@ -5,9 +5,11 @@ The fields of a platform are in :mod:`.platform`, those of a model in :mod:`.mod
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[int, Field(gt=0)]
 
 
 class Strict(BaseModel):

@@ -7,11 +7,12 @@ from ..cluster.lease import NAME
 from ..params import Platform
 
 _READING = ("get", "list", "watch")
+_ASKING = ("proxy", "portforward")
 
 
 def changes(wanted: list[Rule]) -> bool:
-    """Whether something may be changed with these rules. A question to a Service through the proxy changes nothing."""
-    return any(rule.verb not in _READING and rule.subresource != "proxy" for rule in wanted)
+    """Whether something may be changed with these rules. A question to a server changes nothing."""
+    return any(rule.verb not in _READING and rule.subresource not in _ASKING for rule in wanted)
 
 
 def lock(platform: Platform) -> list[Rule]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from .. import cluster as k8s
 from .. import doctor, drills
 from ..cluster import ApiError, Ref
+from ..cluster.lease import holder_of
 from ..errors import RunbookError
 from ..notebook import Notebook
 from . import autoscaling, crowd, deploy, disruption, gpu_nodes, observability, spot, teardown, weights
@@ -108,6 +109,11 @@ def _onboarding(book: Notebook) -> State:
     return State(NO_STATE, f"the drill {now.drill} is under way" if now else "no drill is under way")
 
 
+def _verification(book: Notebook) -> State:
+    held = holder_of(book.cluster, book.namespace)
+    return State(NO_STATE, held.why if held else "no run is at work here")
+
+
 def _replicas(book: Notebook, ref: Ref) -> State:
     item = book.cluster.find(ref)
     if item is None:
@@ -133,4 +139,5 @@ _CHECKS: dict[str, Callable[[Notebook], State]] = {
     "09_diagnosis": _diagnosis,
     "10_teardown": _teardown,
     "20_onboarding": _onboarding,
+    "30_verify": _verification,
 }

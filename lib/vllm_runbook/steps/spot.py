@@ -9,7 +9,7 @@ from ..cluster import Object, Plan, Ref, Selection
 from ..errors import RunbookError
 from ..notebook import Notebook
 from ..params import Params
-from ..params.platform import Spot
+from ..params.spot import Spot
 from ..sizing import Sizing
 from ..tables import Table
 from . import autoscaling, deploy, gpu_nodes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..notebook import Notebook
-from ..params.platform import Prices
+from ..params.spot import Prices
 from ..tables import Table
 from . import spot
 from .spot_trials import Pair, rows_of

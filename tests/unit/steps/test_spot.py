@@ -10,7 +10,7 @@ from vllm_runbook import params, sizing
 from vllm_runbook.cluster import get_in
 from vllm_runbook.errors import RunbookError
 from vllm_runbook.params import ParamsError
-from vllm_runbook.params.platform import Spot
+from vllm_runbook.params.spot import Spot
 from vllm_runbook.steps import spot, spot_cost
 from vllm_runbook.steps.spot_trials import missing, recovery
 
