@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 import tenacity
+from playwright.sync_api import expect
 
 from conftest import Cluster
 
-from .conftest import Lab, Screenshot
+from .conftest import PATIENCE, Lab, Screenshot
 
 #: Says of a node that there is a GPU in it; on a CPU node nothing will ever advertise one.
 FALSE_SIGN = "feature.node.kubernetes.io/pci-10de.present"
+#: A figure of a notebook itself; a live one is a widget inside its output.
+KEPT = ".jp-OutputArea-output.js-plotly-plot"
 
 
 @pytest.fixture(scope="module")
@@ -119,14 +122,14 @@ def test_an_interrupted_cell_leaves_no_watch_and_runs_again(
     shown(panel, "KeyboardInterrupt").wait_for()
     idle(page)
     eventually(lambda: _equal(watches(sandbox, "nodes"), before))
-    assert panel.locator(".jp-OutputArea-output .js-plotly-plot").count() == 1  # the last state stays
+    expect(panel.locator(KEPT)).to_have_count(1, timeout=PATIENCE)  # its last state
 
     sandbox.kubectl("label", "node", "cpu-0", f"{FALSE_SIGN}-")
     run_all(page)
     shown(panel, "Device plugin: holds").wait_for()
     idle(page)
     eventually(lambda: _equal(watches(sandbox, "nodes"), before))
-    assert panel.locator(".jp-OutputArea-output .js-plotly-plot").count() == 1
+    expect(panel.locator(KEPT)).to_have_count(1, timeout=PATIENCE)
 
 
 def _equal(found: int, wanted: int) -> None:
@@ -155,7 +158,7 @@ def test_the_panels_choice_reaches_a_notebook_and_a_dry_run_ends_early(page: Any
 
 def test_figures_can_be_read_in_lab_s_dark_theme(page: Any, screenshot: Screenshot) -> None:
     page.get_by_role("menuitem", name="Settings", exact=True).click()
-    page.get_by_role("menuitem", name="Theme", exact=True).hover()
+    page.locator(".lm-Menu").get_by_text("Theme", exact=True).hover()  # Lab gives submenus no role
     page.get_by_role("menuitem", name="JupyterLab Dark", exact=True).click()
     page.get_by_role("tab", name=re.compile("00_")).click()
     title = notebook(page).locator(".js-plotly-plot .gtitle").last

@@ -53,7 +53,7 @@ def test_it_is_whole_without_a_network(page: Any, screenshot: Screenshot) -> Non
     page.get_by_text("Partly simulated.").wait_for()
     assert page.locator("tbody .pill.passed").count() == 5
     for figure in figures(page):
-        assert figure.locator(".gtitle").inner_text()
+        assert figure.locator(".gtitle").text_content()
     screenshot(page, "report")
 
 
