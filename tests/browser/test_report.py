@@ -54,7 +54,7 @@ def test_it_is_whole_without_a_network(page: Any, screenshot: Screenshot) -> Non
     assert page.locator("tbody .pill.passed").count() == 5
     for figure in figures(page):
         assert figure.locator(".gtitle").text_content()
-    screenshot(page, "report")
+    screenshot(page, "report-of-steps")
 
 
 def test_a_screen_reader_is_told_what_each_figure_shows(page: Any) -> None:
