@@ -15,7 +15,8 @@ ROOT = Path(__file__).parent
 #: Where a build puts files of the repository: package directory, then patterns of files below the repository.
 CARRIED = {
     "vllm_runbook/shipped": (
-        "notebooks/*.ipynb",
+        "notebooks/[0-9][0-9]_*.ipynb",
+        "notebooks/index.ipynb",
         "notebooks/*.cfg",
         "params/*/*.yaml",
         "manifests/**/*.yaml",

@@ -6,7 +6,7 @@ import click
 
 from vllm_runbook.commands import normalise, run_notebooks
 from vllm_runbook.doctor.command import doctor
-from vllm_runbook.drills.commands import drill
+from vllm_runbook.drills.command import drill
 from vllm_runbook.initialise.command import init
 from vllm_runbook.lab.command import lab
 from vllm_runbook.params.command import params

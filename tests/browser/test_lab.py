@@ -106,11 +106,22 @@ def test_run_all_in_00_shows_the_plots_and_the_verdict(page: Any) -> None:
     assert figures.nth(1).locator(".bars path").count() >= 6
 
 
+@pytest.fixture
+def liar(sandbox: Cluster) -> Iterator[Callable[[], None]]:
+    """A node without a GPU that says it has one; a call lets it tell the truth."""
+    sandbox.kubectl("label", "node", "cpu-0", f"{FALSE_SIGN}=true")
+
+    def confess() -> None:
+        sandbox.kubectl("label", "node", "cpu-0", f"{FALSE_SIGN}-")
+
+    yield confess
+    confess()
+
+
 def test_an_interrupted_cell_leaves_no_watch_and_runs_again(
-    page: Any, sandbox: Cluster, screenshot: Screenshot
+    page: Any, sandbox: Cluster, screenshot: Screenshot, liar: Callable[[], None]
 ) -> None:
     """01 waits for every node that says it has a GPU; one of them lies."""
-    sandbox.kubectl("label", "node", "cpu-0", f"{FALSE_SIGN}=true")
     panel = open_from_index(page, "01 Device plugin")
     before = watches(sandbox, "nodes")
     run_all(page)
@@ -124,7 +135,7 @@ def test_an_interrupted_cell_leaves_no_watch_and_runs_again(
     eventually(lambda: _equal(watches(sandbox, "nodes"), before))
     expect(panel.locator(KEPT)).to_have_count(1, timeout=PATIENCE)  # its last state
 
-    sandbox.kubectl("label", "node", "cpu-0", f"{FALSE_SIGN}-")
+    liar()
     run_all(page)
     shown(panel, "Device plugin: holds").wait_for()
     idle(page)

@@ -16,6 +16,7 @@ import pytest
 from conftest import Cluster
 from vllm_runbook import cluster as k8s
 from vllm_runbook import notebook
+from vllm_runbook.cluster import Ref
 from vllm_runbook.steps import teardown
 from vllm_runbook.steps.inventory import inventory
 
@@ -53,7 +54,7 @@ def test_from_nothing_to_a_streamed_answer_and_again(sandbox: Cluster, runbook: 
 
     second = runbook("--to", "04")
     assert second.code == 0 and second.summary["changed"] == 0
-    assert second.out.count("nothing changed") == 6  # each notebook, and the run
+    assert second.out.count("nothing changed") == 7  # each notebook, the run's summary, and its end
     again = sandbox.get("pods", "", "-n", "llm", "-l", "app.kubernetes.io/name=vllm-inference")["items"]
     assert [pod["metadata"]["uid"] for pod in again] == [pod["metadata"]["uid"] for pod in pods]
 
@@ -65,8 +66,11 @@ def test_the_inventory_is_what_was_applied(sandbox: Cluster) -> None:
     planned = book.plan(items.objects)
     assert not planned and {change.action for change in planned.changes} == {"unchanged"}, str(planned)
     there = {ref for ref, _ in k8s.created(book.cluster, teardown.KINDS, ["llm", "kube-system"])}
-    assert there == {k8s.ref_of(item) for item in items.objects}
-    assert [each.what for each in items.missing] == ["label hardware-type=nvidia-gpu of the GPU nodes"]
+    assert there == {k8s.ref_of(item) for item in items.objects} | {Ref("Secret", "vllm-api-key", "llm")}
+    assert [each.what for each in items.missing] == [
+        "label hardware-type=nvidia-gpu of the GPU nodes",
+        "Secret llm/vllm-api-key",
+    ]
 
 
 def test_nbval_finds_the_stored_verdicts(sandbox: Cluster) -> None:

@@ -158,7 +158,8 @@ def _brought() -> list[str]:
     """Names of all files that this version brings."""
     root = files.original()
     found = [
-        *root.glob("notebooks/*.ipynb"),
+        *root.glob("notebooks/[0-9][0-9]_*.ipynb"),
+        *root.glob("notebooks/index.ipynb"),
         *root.glob("notebooks/*.cfg"),
         *root.glob("params/*/*.yaml"),
         *root.glob("manifests/**/*.yaml"),
