@@ -66,7 +66,7 @@ def test_the_inventory_is_what_was_applied(sandbox: Cluster) -> None:
     planned = book.plan(items.objects)
     assert not planned and {change.action for change in planned.changes} == {"unchanged"}, str(planned)
     there = {ref for ref, _ in k8s.created(book.cluster, teardown.KINDS, ["llm", "kube-system"])}
-    assert there == {k8s.ref_of(item) for item in items.objects} | {Ref("Secret", "vllm-api-key", "llm")}
+    assert there == {k8s.ref_of(item) for item in items.objects} | {Ref("Secret", "vllm-api-key", "llm", "v1")}
     assert [each.what for each in items.missing] == [
         "label hardware-type=nvidia-gpu of the GPU nodes",
         "Secret llm/vllm-api-key",

@@ -42,5 +42,5 @@ def _keda(platform: Platform) -> list[Rule]:
         *rules("get create patch", "serviceaccounts services", namespace=namespace),
         *rules("get create patch", "deployments", group="apps", namespace=namespace),
         *rules("get", "pods/log", namespace=namespace),
-        *rules("list", "events", namespace=namespace),
+        *rules("list watch", "events", namespace=namespace),
     ]

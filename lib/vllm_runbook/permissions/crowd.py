@@ -19,7 +19,7 @@ def crowd(platform: Platform) -> list[Rule]:
         *rules("create patch", "serviceaccounts pods configmaps", namespace=namespace),
         *rules("create patch", "deployments", group="apps", namespace=namespace),
         *rules("get", "pods/log", namespace=namespace),
-        *rules("list", "events", namespace=namespace),
+        *rules("list watch", "events", namespace=namespace),
         # helm's record of what it installed
         *rules("get list create update deletecollection", "secrets", namespace=namespace),
         # what KWOK gets: nobody can give a permission that they don't have

@@ -14,6 +14,7 @@ def observability(platform: Platform) -> list[Rule]:
     metrics, rehearsal = platform.metrics, platform.rehearsal
     found = [
         *rules("list", "pods", namespace=platform.namespace),
+        *rules("get", "deployments", group="apps", namespace=platform.namespace),
         *rules("get", "services", namespace=metrics.namespace),
         *rules("get", "services/proxy", namespace=metrics.namespace),
     ]
@@ -37,7 +38,7 @@ def _prometheus(platform: Platform) -> list[Rule]:
         *rules(WRITE, "deployments", group="apps", namespace=namespace),
         *rules("list watch", "pods", namespace=namespace),
         *rules("get", "pods/log", namespace=namespace),
-        *rules("list", "events", namespace=namespace),
+        *rules("list watch", "events", namespace=namespace),
     ]
     for space in spaces:
         found += rules("get create patch", "roles rolebindings", group=RBAC, namespace=space)
@@ -52,7 +53,7 @@ def load(platform: Platform) -> list[Rule]:
         *rules(f"{WRITE} delete", "jobs", group="batch", namespace=namespace),
         *rules("list watch", "pods", namespace=namespace),
         *rules("get", "pods/log", namespace=namespace),
-        *rules("list", "events", namespace=namespace),
+        *rules("list watch", "events", namespace=namespace),
         *rules("get create patch", "configmaps", namespace=namespace),
         *rules("list watch", "deployments", group="apps", namespace=namespace),
         *rules("get", "services/proxy", namespace=platform.metrics.namespace),

@@ -35,7 +35,7 @@ def _karpenter(platform: Platform) -> list[Rule]:
         *rules(WRITE, "deployments", group="apps", namespace=namespace),
         *rules("list watch", "pods", namespace=namespace),
         *rules("get", "pods/log", namespace=namespace),
-        *rules("list", "events", namespace=namespace),
+        *rules("list watch", "events", namespace=namespace),
     ]
 
 

@@ -25,7 +25,7 @@ def device_plugin(platform: Platform) -> list[Rule]:
         *rules(WRITE, "daemonsets", group="apps", namespace=namespace),
         *rules("list watch", "pods", namespace=namespace),
         *rules("get", "pods/log", namespace=namespace),
-        *rules("list", "events", namespace=namespace),
+        *rules("list watch", "events", namespace=namespace),
     ]
 
 
@@ -42,7 +42,7 @@ def weights(platform: Platform) -> list[Rule]:
         *rules(WRITE, "persistentvolumeclaims", namespace=namespace),
         *rules(READ, "pods", namespace=namespace),
         *rules("get", "pods/log", namespace=namespace),
-        *rules("list", "events", namespace=namespace),
+        *rules("list watch", "events", namespace=namespace),
     ]
     found += _policies(platform)
     if platform.storage.strategy == "per_node":
@@ -71,7 +71,7 @@ def deploy(platform: Platform) -> list[Rule]:
         *rules("get", "persistentvolumeclaims", namespace=namespace),
         *rules("list watch", "pods", namespace=namespace),
         *rules("get", "pods/log", namespace=namespace),
-        *rules("list", "events", namespace=namespace),
+        *rules("list watch", "events", namespace=namespace),
     ]
 
 

@@ -58,6 +58,7 @@ def stopped(sandbox: Cluster) -> tuple[Cluster, int]:
     sandbox.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "here"}, "spec": spec})
     sandbox.wait("pod/here", "condition=Ready")
     pid = process_of(sandbox.get("pod", "here"))
+    sandbox.kubectl("cordon", "gpu-2")  # or Karpenter may be put there, and waits for a kubelet that stands still
     sandbox.kubectl("annotate", "node", "gpu-2", f"{KUBELET}={KUBELET_STOPPED}")
     sandbox.kubectl("delete", "pod", "here", "--wait=false")
     return sandbox, pid

@@ -74,5 +74,6 @@ def accounts(sandbox: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Acco
 def clean(sandbox: Cluster, *namespaces: str) -> None:
     """Take away what the tests' administrator made."""
     sandbox.kubectl("delete", "clusterrole,clusterrolebinding", "-l", "app.kubernetes.io/part-of=vllm-runbook")
-    sandbox.kubectl("delete", "role,rolebinding", "-A", "-l", "app.kubernetes.io/part-of=vllm-runbook")
+    for namespace in ("kube-system", "kube-node-lease"):  # in the others they go with the namespace
+        sandbox.kubectl("-n", namespace, "delete", "role,rolebinding", "-l", "app.kubernetes.io/part-of=vllm-runbook")
     sandbox.kubectl("delete", "namespace", *namespaces, "--ignore-not-found", "--timeout=60s")
