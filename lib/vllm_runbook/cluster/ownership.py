@@ -45,8 +45,13 @@ def created(
         if not cluster.serves(kind):
             continue
         for namespace in namespaces if cluster.namespaced(kind) else ("",):
-            for item in cluster.list(kind, namespace, labels=selector, metadata_only=True):
-                found[item["metadata"]["uid"]] = item
+            try:
+                items = list(cluster.list(kind, namespace, labels=selector, metadata_only=True))
+            except ApiError as error:
+                if error.code == 404:
+                    break  # its definition has just gone; discovery tells it a moment later
+                raise
+            found |= {item["metadata"]["uid"]: item for item in items}
     for item in in_order(found.values()):
         yield ref_of(item), item["metadata"]["uid"]
 

@@ -158,6 +158,10 @@ def _creation(cluster: Cluster, ref: Ref, desired: Object, force: bool) -> Chang
     try:
         cluster.apply(desired, dry_run=True, force=force)
     except ApiError as error:
+        if error.code == 404 and (role := desired.get("roleRef")):
+            # who binds a role must have all its rights (or may bind it), so the server looks for it
+            words = f"not checked by the server yet: {role['kind']} {role['name']} isn't there"
+            return Change(CREATE, ref, desired, note=words)
         raise _told(ref, error) from error
     return Change(CREATE, ref, desired)
 
