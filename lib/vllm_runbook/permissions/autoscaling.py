@@ -14,7 +14,7 @@ def autoscaling(platform: Platform) -> list[Rule]:
         *load(platform),
         *rules("get list watch patch create", "scaledobjects", group="keda.sh", namespace=namespace),
         *rules("list watch", "horizontalpodautoscalers", group="autoscaling", namespace=namespace),
-        *rules("get", "*", group="external.metrics.k8s.io", namespace=namespace),
+        *rules("get list", "*", group="external.metrics.k8s.io", namespace=namespace),
         *rules("get", "deployments", group="apps", namespace=namespace),
         *rules("get", "services/proxy", namespace=namespace),
         *asking(platform),

@@ -10,7 +10,7 @@ from .rights import RBAC, removal
 def crowd(platform: Platform) -> list[Rule]:
     """A crowd of KWOK, lists of pods, and objects made and removed again."""
     if not platform.rehearsal.crowd:
-        return rules("list", "pods")
+        return rules("list", "pods nodes")
     namespace = "crowd"
     return [
         *remove_crowd(platform),

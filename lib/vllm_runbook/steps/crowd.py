@@ -169,6 +169,8 @@ def count(book: Notebook) -> tuple[int, int]:
 def clear(book: Notebook) -> None:
     """Remove the pods and nodes, watched until they are gone; KWOK stays for the next time."""
     pods, nodes = count(book)
+    if not (pods or nodes):
+        return
     if pods:
         # Node by node: a collection is deleted object by object within one request, and requests have a time limit.
         _each(
