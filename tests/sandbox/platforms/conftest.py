@@ -36,6 +36,9 @@ CRDS = (
     ROOT / "manifests/spot/karpenter/crds.yaml",
 )
 
+#: The sandbox's own nodes.
+OWN = ("cpu-0", "gpu-0", "gpu-1", "gpu-2")
+
 
 def load(platform: str, **overrides: Any) -> Params:
     """A platform's parameters, reaching the tests' sandbox and its hub instead of the real ones."""
@@ -47,18 +50,18 @@ def load(platform: str, **overrides: Any) -> Params:
 @pytest.fixture(scope="module")
 def bare(sandbox: Cluster) -> Iterator[Cluster]:
     """The sandbox with the platforms' kinds and classes, and nothing to schedule on: its own nodes are cordoned."""
-    own = [node["metadata"]["name"] for node in sandbox.get("nodes")["items"]]
+    sandbox.kubectl("wait", "--for=create", *[f"node/{name}" for name in OWN], "--timeout=30s")
     there = set(sandbox.kubectl("get", "crd,storageclass", "-o", "name").split())
     made = [item for item in [*definitions(), *stand_ins(sandbox)] if named(item) not in there]
     create(sandbox, made)
     kinds = [f"crd/{item['metadata']['name']}" for item in made if item["kind"] == "CustomResourceDefinition"]
     if kinds:
         sandbox.kubectl("wait", "--for=condition=Established", *kinds, "--timeout=30s")
-    sandbox.kubectl("cordon", *own)
+    sandbox.kubectl("cordon", *OWN)
     try:
         yield sandbox
     finally:
-        sandbox.kubectl("uncordon", *own)
+        sandbox.kubectl("uncordon", *OWN)
         delete(sandbox, made)
 
 
