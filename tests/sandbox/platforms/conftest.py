@@ -57,6 +57,7 @@ def bare(sandbox: Cluster) -> Iterator[Cluster]:
     kinds = [f"crd/{item['metadata']['name']}" for item in made if item["kind"] == "CustomResourceDefinition"]
     if kinds:
         sandbox.kubectl("wait", "--for=condition=Established", *kinds, "--timeout=30s")
+    sandbox.kubectl("label", "node", *OWN, "hardware-type-")  # a DaemonSet goes to nodes that are cordoned, too
     sandbox.kubectl("cordon", *OWN)
     try:
         yield sandbox
