@@ -7,6 +7,7 @@ import click
 from vllm_runbook.commands import normalise, run_notebooks
 from vllm_runbook.doctor.command import doctor
 from vllm_runbook.drills.commands import drill
+from vllm_runbook.export.commands import diff, export
 from vllm_sandbox.cli import sandbox
 
 
@@ -21,6 +22,8 @@ main.add_command(run_notebooks)
 main.add_command(normalise)
 main.add_command(doctor)
 main.add_command(drill)
+main.add_command(export)
+main.add_command(diff)
 
 if __name__ == "__main__":
     main()

@@ -4,7 +4,7 @@ from .access import Rule, refused, rules
 from .client import MANAGER, ApiError, Cluster
 from .connect import connect
 from .objects import API_VERSIONS, Object, Ref, changed, get_in, in_order, load, ref_of
-from .ownership import Conflict, created, is_ours, release
+from .ownership import Conflict, as_managed, created, is_ours, managers, marked, release, step_of
 from .planning import Applied, Change, Plan, apply, delete, plan, wait_gone
 from .programs import Program, program
 from .proxy import ServiceProxy
@@ -31,6 +31,7 @@ __all__ = [
     "State",
     "TimedOut",
     "apply",
+    "as_managed",
     "changed",
     "condition",
     "connect",
@@ -41,12 +42,15 @@ __all__ = [
     "is_ours",
     "is_true",
     "load",
+    "managers",
+    "marked",
     "plan",
     "program",
     "ref_of",
     "refused",
     "release",
     "rules",
+    "step_of",
     "wait",
     "wait_gone",
     "watching",

@@ -20,6 +20,7 @@ TITLES = {
     "08_spot": "Spot nodes",
     "09_diagnosis": "Diagnosis",
     "10_teardown": "Teardown",
+    "12_gitops": "GitOps",
     "20_onboarding": "Onboarding",
 }
 
@@ -309,6 +310,15 @@ def _teardown(platform: Platform) -> list[Rule]:
     return found
 
 
+def _gitops(platform: Platform) -> list[Rule]:
+    """To read, and to apply in a dry run, what the notebooks leave in place."""
+    steps = [name for name in _TABLE if name[:2] in ("01", "03", "04", "05", "06", "07", "08")]
+    asked = [rule for name in steps for rule in _TABLE[name](platform)]
+    verbs, others = ("get", "create", "patch", "escalate", "bind"), ("nodes", "pods", "secrets")
+    kept = [each for each in asked if each.verb in verbs and not each.subresource and each.resource not in others]
+    return list(dict.fromkeys(kept))
+
+
 def _drills(platform: Platform) -> list[Rule]:
     """What drills break, make, watch and put back; only to read where the platform doesn't allow them."""
     namespace, keda = platform.namespace, platform.autoscaling.namespace
@@ -353,5 +363,6 @@ _TABLE: dict[str, Callable[[Platform], list[Rule]]] = {
     "08_spot": _spot,
     "09_diagnosis": _diagnosis,
     "10_teardown": _teardown,
+    "12_gitops": _gitops,
     "20_onboarding": _drills,
 }
