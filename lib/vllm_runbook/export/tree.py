@@ -89,41 +89,48 @@ def write(directory: Path, request: Request, files: Files, *, force: bool = Fals
             next_step="Use another directory; --force replaces it.",
         )
     digests: dict[str, str] = before.get("files", {})
-    foreign = [name for name in (*files, *digests) if not _may_replace(directory, name, files.get(name), digests)]
+    names = dict.fromkeys([*files, *digests])
+    foreign = [name for name in names if not _may_replace(directory, name, files.get(name), digests)]
     if foreign and not force:
         raise RunbookError(
             f"{len(foreign)} files in {directory} were changed or written by others",
-            why="\n".join(dict.fromkeys(foreign)),
+            why="\n".join(foreign),
             next_step="Nothing was written. Move your changes elsewhere (parameters, or an overlay of your own that "
             "has ours as a resource), or overwrite them: --force.",
         )
     done = Written()
     for name in digests:
         target = directory / name
-        if name not in files and target.is_file():
+        if name not in files and target.is_file() and not _linked(directory, target):
             target.unlink()
             _prune(directory, target.parent)
             done.removed.append(name)
     for name, content in {**files, RECORD: _described(request, files)}.items():
-        _put(directory / name, content, name, done)
+        _put(directory, name, content, done)
     return done
 
 
-def _put(target: Path, content: str, name: str, done: Written) -> None:
-    if target.is_file() and not target.is_symlink() and target.read_bytes() == content.encode():
+def _put(directory: Path, name: str, content: str, done: Written) -> None:
+    target = directory / name
+    if _linked(directory, target):
+        raise RunbookError(f"{target} is behind a link", next_step="Remove the link: nothing is written through it.")
+    if target.is_file() and target.read_bytes() == content.encode():
         done.unchanged.append(name)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.is_symlink():
-        target.unlink()  # never through a link, wherever it leads
     target.write_bytes(content.encode())
     done.written.append(name)
+
+
+def _linked(directory: Path, target: Path) -> bool:
+    """Whether a file, or a directory on the way to it, is a symbolic link."""
+    return any(each.is_symlink() for each in (target, *target.parents) if directory in each.parents)
 
 
 def _may_replace(directory: Path, name: str, content: str | None, digests: Mapping[str, str]) -> bool:
     """Whether nothing of anybody else's would be lost."""
     target = directory / name
-    if any(each.is_symlink() for each in (target, *target.parents) if directory in each.parents):
+    if _linked(directory, target):
         return False
     if not target.exists():
         return not target.parent.exists() or target.parent.is_dir()
