@@ -11,14 +11,15 @@ import yaml
 #: Plain words that some parser takes for something else than a string: YAML 1.1 and 1.2, Go's and Python's.
 _WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf", "~", ""}
 _NUMBER_LIKE = re.compile(r"[-+]?[.0-9][-+.:0-9a-fA-FoxOXtTzZ_ ]*$")  # and dates
+#: Nothing is folded: the two dumpers would do it differently.
+_WIDTH = 1_000_000
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """libyaml's, where it is there: KEDA's definitions take the other one seconds."""
+
     def ignore_aliases(self, data: Any) -> bool:
         return True
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        super().increase_indent(flow, False)
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
@@ -35,7 +36,7 @@ _Dumper.add_representer(str, _text)
 
 def dump(value: Any) -> str:
     """One document."""
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_WIDTH)
 
 
 def documents(items: Iterable[Any]) -> str:

@@ -60,9 +60,7 @@ def test_custom_resources_never_come_with_their_definitions(platform: str) -> No
 def test_the_autoscaler_owns_the_replicas(platform: str) -> None:
     items = found(platform)
     scaled = {
-        get_in(item.object, "spec.scaleTargetRef.name")
-        for item in items.items
-        if item.object["kind"] == "ScaledObject"
+        get_in(item.object, "spec.scaleTargetRef.name") for item in items.items if item.object["kind"] == "ScaledObject"
     }
     assert scaled == {"vllm-inference", "vllm-inference-spot"}
     for item in items.items:

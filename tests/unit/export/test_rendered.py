@@ -133,9 +133,7 @@ class TestChart:
         assert by_name["PersistentVolumeClaim", "model-weights"]["spec"]["storageClassName"] == "fast"
         assert by_name["PodDisruptionBudget", "vllm-inference"]["spec"]["maxUnavailable"] == 2
 
-    def test_layers_and_components_can_be_left_out(
-        self, all_platforms: dict[str, tuple[Path, list[Contents]]]
-    ) -> None:
+    def test_layers_and_components_can_be_left_out(self, all_platforms: dict[str, tuple[Path, list[Contents]]]) -> None:
         directory, contents = all_platforms["helm"]
         (eks,) = (each for each in contents if each.platform == "eks")
         off = ["--set=layers.infrastructure=false", "--set=layers.serving=false"]
@@ -147,9 +145,7 @@ class TestChart:
         assert "Deployment vllm-inference" in names
         assert not any("spot" in name or "keda" in name for name in names)
 
-    def test_annotations_of_layers_jobs_and_claims(
-        self, all_platforms: dict[str, tuple[Path, list[Contents]]]
-    ) -> None:
+    def test_annotations_of_layers_jobs_and_claims(self, all_platforms: dict[str, tuple[Path, list[Contents]]]) -> None:
         directory, _ = all_platforms["helm"]
         options = [f"--set=annotations.{name}.where={name}" for name in ("infrastructure", "serving", "job")]
         options.append("--set=annotations.weights.layer=weights")
@@ -178,9 +174,10 @@ def test_argo_cds_overlay_adds_annotations_and_nothing_else(
         annotations = item["metadata"]["annotations"]
         assert annotations.pop("argocd.argoproj.io/sync-wave") == waves[layer_of[ref_of(item)]]
         options = annotations.pop("argocd.argoproj.io/sync-options", None)
-        kinds = {"Job": "Force=true,Replace=true", **dict.fromkeys(
-            ("PersistentVolumeClaim", "VolumeSnapshot"), "Prune=false,Delete=false"
-        )}
+        kinds = {
+            "Job": "Force=true,Replace=true",
+            **dict.fromkeys(("PersistentVolumeClaim", "VolumeSnapshot"), "Prune=false,Delete=false"),
+        }
         assert options == kinds.get(item["kind"])
         if not annotations:
             del item["metadata"]["annotations"]
