@@ -5,8 +5,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 PROGRAMS := etcd kube-apiserver kube-controller-manager kube-scheduler kubectl kwok kwokctl \
 	prometheus promtool keda-operator keda-adapter karpenter-kwok helm
+# Teardown last; 20 needs what 04 leaves.
+NOTEBOOKS ?= $(wildcard notebooks/0*.ipynb) $(wildcard notebooks/2*.ipynb) notebooks/10_teardown.ipynb
 
-.PHONY: help demo test lab lint clean binaries
+.PHONY: help demo test nbval lab lint lock clean binaries
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -19,6 +21,11 @@ demo: binaries ## Bring the sandbox up and run all notebooks, teardown at the en
 
 test: binaries ## Run all tests, three files at a time: each process has a sandbox of its own
 	@$(BIN)/pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
+
+nbval: binaries ## Run the notebooks under nbval against the sandbox, in order (NOTEBOOKS="…" chooses)
+	@$(BIN)/runbook sandbox up
+	@$(BIN)/pytest --nbval --nbval-sanitize-with=notebooks/nbval-sanitize.cfg --nbval-current-env --nbval-cell-timeout=900 \
+		--exitfirst --durations=12 -p no:cacheprovider -W ignore $(NOTEBOOKS)
 
 lab: .venv/.ready ## Open JupyterLab on the notebooks, with the sandbox up
 	@$(BIN)/runbook sandbox up
@@ -38,9 +45,16 @@ clean: ## End the sandbox, remove .venv and runs (fetched programs stay in the u
 binaries: .venv/.ready
 	@$(BIN)/runbook sandbox fetch $(PROGRAMS)
 
-.venv/.ready: pyproject.toml
+lock: ## Pin all packages anew in requirements.lock (UPGRADE=--upgrade: to their newest versions)
+	@test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --disable-pip-version-check uv; }
+	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-annotate --no-emit-index-url \
+		--custom-compile-command "make lock" --quiet $(UPGRADE) --output-file requirements.lock
+
+.venv/.ready: pyproject.toml requirements.lock setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11: make PYTHON=python3.11"; exit 1; }
 	@echo "making the virtual environment .venv (a minute or two)"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/pip check >/dev/null || { $(BIN)/pip check; echo "requirements.lock doesn't fit pyproject.toml: make lock"; exit 1; }
 	@touch $@

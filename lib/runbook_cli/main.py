@@ -8,6 +8,8 @@ from vllm_runbook.commands import normalise, run_notebooks
 from vllm_runbook.doctor.command import doctor
 from vllm_runbook.drills.commands import drill
 from vllm_runbook.export.commands import diff, export
+from vllm_runbook.initialise.command import init
+from vllm_runbook.params.command import params
 from vllm_sandbox.cli import sandbox
 
 
@@ -17,9 +19,11 @@ def main() -> None:
     """Learn, rehearse and run vLLM on Kubernetes."""
 
 
+main.add_command(init)
 main.add_command(sandbox)
 main.add_command(run_notebooks)
 main.add_command(normalise)
+main.add_command(params)
 main.add_command(doctor)
 main.add_command(drill)
 main.add_command(export)

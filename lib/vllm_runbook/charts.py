@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import yaml
 
@@ -24,7 +26,7 @@ class Chart:
     namespace: str
 
 
-def render(chart: Chart, values: Mapping[str, str], *, instead: str) -> list[Object]:
+def render(chart: Chart, values: Mapping[str, Any], *, instead: str) -> list[Object]:
     """The chart's objects.
 
     Args:
@@ -42,7 +44,7 @@ def render(chart: Chart, values: Mapping[str, str], *, instead: str) -> list[Obj
     command = [str(helm), "template", chart.release, chart.name, "--repo", chart.repo, "--version", chart.version]
     command += ["--namespace", chart.namespace]
     for name, value in values.items():
-        command += ["--set", f"{name}={value}"]
+        command += ["--set-json", f"{name}={json.dumps(value)}"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RunbookError(

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
+from . import files
 from .errors import RunbookError
+from .initialise.copies import installed, read_stamp
 from .params import ParamsError
 
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
@@ -38,7 +40,7 @@ INTERRUPTED_CODE = 130
 @click.option("--params-file", type=FILE, help="YAML mapping of the same.")
 @click.option("--fresh", is_flag=True, help="Start over instead of resuming a run that failed or was interrupted.")
 @click.option("--runs-dir", type=DIRECTORY, default=Path("runs"), show_default=True, help="Where runs are kept.")
-@click.option("--notebooks-dir", type=DIRECTORY, default=Path("notebooks"), show_default=True)
+@click.option("--notebooks-dir", type=DIRECTORY, help="Instead of those of `runbook init`, or the package's own.")
 @click.option("--timeout", type=click.FloatRange(min=1), help="Seconds that one cell may take.")
 def run_notebooks(
     notebooks: tuple[str, ...],
@@ -51,31 +53,32 @@ def run_notebooks(
     params_file: Path | None,
     fresh: bool,
     runs_dir: Path,
-    notebooks_dir: Path,
+    notebooks_dir: Path | None,
     timeout: float | None,
 ) -> None:
     """Execute the notebooks in order and write a report.
 
-    Without names: all but those that run on request only (teardown). A run that failed or was
-    interrupted is resumed. Exit codes: 0 all passed, 1 a notebook failed, 2 wrong arguments, 130 interrupted.
+    Without names: all but those that run on request only (teardown), and those for which the platform
+    lacks something (spot nodes), which are left out with the reason. A run that failed or was interrupted
+    is resumed. Exit codes: 0 all passed, 1 a notebook failed, 2 wrong arguments, 130 interrupted.
     """
     from .runner.run import Request, run
     from .runner.state import PASSED
 
     named = [f"{name}={value}" for name, value in (("platform", platform), ("model", model)) if value]
-    request = Request(
-        notebooks_dir=notebooks_dir.resolve(),
-        runs_dir=runs_dir,
-        names=notebooks,
-        first=first,
-        last=last,
-        everything=everything,
-        pairs=[*pairs, *named],
-        params_file=params_file,
-        fresh=fresh,
-        timeout=timeout,
-    )
     try:
+        request = Request(
+            notebooks_dir=_chosen(notebooks_dir),
+            runs_dir=runs_dir,
+            names=notebooks,
+            first=first,
+            last=last,
+            everything=everything,
+            pairs=[*pairs, *named],
+            params_file=params_file,
+            fresh=fresh,
+            timeout=timeout,
+        )
         done = run(request)
     except (ParamsError, RunbookError) as error:
         click.echo(f"error: {error}", err=True)
@@ -91,6 +94,21 @@ def run_notebooks(
         click.echo(f"executed notebook: {runs_dir / 'latest' / (failed.name + '.ipynb')}", err=True)
         click.echo("The same command resumes at this notebook.", err=True)
         sys.exit(1)
+
+
+def _chosen(given: Path | None) -> Path:
+    """The notebooks' directory; says so where they are the package's, or of another version than it."""
+    directory = files.notebooks(given)
+    if directory == files.SHIPPED / "notebooks":
+        click.echo("the installed notebooks, params and manifests (runbook init DIRECTORY copies them, to edit)")
+    stamp = read_stamp(directory.parent)
+    if stamp and stamp.version != installed():
+        click.echo(
+            f"{directory.parent} has the files of version {stamp.version}, and {installed()} is installed: "
+            f"runbook init --upgrade {directory.parent}",
+            err=True,
+        )
+    return directory
 
 
 @click.command()

@@ -5,13 +5,14 @@ The files are valid as they stand. Whatever else a step changes, it names field 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .cluster import Object, changed, load
+from .cluster import Object, changed, get_in, load
 from .errors import RunbookError
+from .files import directories
+from .params import Platform
 
 #: Namespace that the files are written for.
 WRITTEN_FOR = "llm"
@@ -20,15 +21,12 @@ WRITTEN_FOR = "llm"
 def find(name: str) -> Path:
     """A manifest file, such as ``vllm/service.yaml``.
 
-    It is looked for in the directory that RUNBOOK_MANIFESTS names, in ``manifests/`` of the working
-    directory and of its parent (notebooks run in ``notebooks/``), and in this repository.
+    It is looked for in the directory that RUNBOOK_MANIFESTS names, then as :mod:`.files` says.
 
     Raises:
         RunbookError: there is none.
     """
-    explicit = os.environ.get("RUNBOOK_MANIFESTS")
-    roots = [Path(explicit)] if explicit else []
-    roots += [Path.cwd() / "manifests", Path.cwd().parent / "manifests", Path(__file__).parents[2] / "manifests"]
+    roots = directories("manifests")
     for root in roots:
         if (root / name).is_file():
             return root / name
@@ -38,6 +36,17 @@ def find(name: str) -> Path:
 def manifests(name: str) -> list[Object]:
     """All objects of a manifest file, as they stand."""
     return load(find(name))
+
+
+def mirrored(item: Object, platform: Platform) -> Object:
+    """An object whose containers' images come from where this platform pulls them; others stay as they are."""
+    pod = "spec" if item["kind"] == "Pod" else "spec.template.spec"
+    fields = {
+        f"{pod}.{kind}[{number}].image": platform.image(container["image"])
+        for kind in ("initContainers", "containers")
+        for number, container in enumerate(get_in(item, f"{pod}.{kind}", ()))
+    }
+    return changed(item, fields)
 
 
 def manifest(name: str, namespace: str, fields: Mapping[str, Any] | None = None) -> Object:

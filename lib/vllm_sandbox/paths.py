@@ -51,5 +51,7 @@ def kubeconfigs() -> list[Path]:
 
 
 def tools_dir() -> Path:
-    """The repository's tools/, whose go.mod files pin what is built."""
-    return Path(__file__).resolve().parents[2] / "tools"
+    """tools/, whose go.mod files pin what is built: the repository's, or the copy that a build made (setup.py)."""
+    package = Path(__file__).resolve().parent
+    shipped = package / "shipped" / "tools"
+    return shipped if shipped.is_dir() else package.parents[1] / "tools"

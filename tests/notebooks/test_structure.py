@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import nbformat
 import pytest
 
+from vllm_runbook.params import Platform
 from vllm_runbook.runner.normalise import normalised
 from vllm_runbook.steps.permissions import TITLES
 
@@ -77,6 +78,11 @@ class TestNotebook:
         begins = [cell.source for cell in code_cells(file) if "notebook.begin(" in cell.source]
         assert len(begins) == 1
         assert f'notebook.begin("{file.stem}", platform, model, overrides)' in begins[0]
+
+    def test_needs_only_what_a_platform_can_lack(self, file: Path) -> None:
+        fields = {field.alias or name: field for name, field in Platform.model_fields.items()}
+        for name in read(file).metadata.get("runbook", {}).get("needs", ()):
+            assert type(None) in get_args(fields[name].annotation)
 
     def test_figures_are_not_compared(self, file: Path) -> None:
         for cell in code_cells(file):

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import cluster as k8s
 from ..cluster import Object, Ref
-from ..manifests import manifest
+from ..manifests import manifest, mirrored
 from ..notebook import Notebook
 from ..plots import gpu_usage
 from ..steps import deploy, gpu_nodes
@@ -70,7 +70,7 @@ def batch_pods(book: Notebook, priority: str = "") -> list[Act]:
         fields: dict[str, Any] = {
             "metadata.name": f"batch-{node.node}",
             "spec.nodeSelector": {"kubernetes.io/hostname": node.node},
-            "spec.tolerations": [toleration.manifest() for toleration in platform.gpu.tolerations],
+            "spec.tolerations": gpu_nodes.tolerations(platform),
             "spec.priorityClassName": priority or deploy.PRIORITY,  # with less the server would throw them out
             "spec.containers[0].resources.limits[nvidia.com/gpu]": None,
             f"spec.containers[0].resources.limits[{platform.gpu.resource}]": str(count),
@@ -81,7 +81,4 @@ def batch_pods(book: Notebook, priority: str = "") -> list[Act]:
 
 def sleeper(book: Notebook, fields: dict[str, Any]) -> Object:
     """A pod that does nothing but be there."""
-    item = manifest("drills/sleeper.yaml", book.namespace, fields)
-    (container,) = item["spec"]["containers"]
-    container["image"] = book.params.platform.image(container["image"])
-    return item
+    return mirrored(manifest("drills/sleeper.yaml", book.namespace, fields), book.params.platform)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from ..files import directories
 from . import overrides as over
 from .errors import ParamsError, Problem, did_you_mean, dotted, findings
 from .model import Model
@@ -43,8 +43,8 @@ class Params:
         found, problems = over.resolve(changes)
         texts = dict.fromkeys(found, "override")
         documents = {kind: getattr(self, kind).model_dump(by_alias=True) for kind in KINDS}
-        platform = _validate("platform", Platform, documents["platform"], found, texts, problems)
-        model = _validate("model", Model, documents["model"], found, texts, problems)
+        platform = validate("platform", Platform, documents["platform"], found, texts, problems)
+        model = validate("model", Model, documents["model"], found, texts, problems)
         if problems or platform is None or model is None:
             raise ParamsError(problems)
         return Params(platform, model, {**self.overrides, **found}, self.files)
@@ -58,9 +58,8 @@ def load(platform: str | Path, model: str | Path, overrides: Mapping[str, Any] |
         model: likewise, in ``models/``.
         overrides: single values, see :func:`.overrides.resolve`.
 
-    Names are looked up in the directory that the environment variable RUNBOOK_PARAMS names, then in
-    ``params/`` of the working directory, of its parent (notebooks run in ``notebooks/``) and of this
-    repository.
+    Names are looked up in the directory that the environment variable RUNBOOK_PARAMS names, then as
+    :mod:`vllm_runbook.files` says.
 
     Raises:
         ParamsError: with every problem of both files and all overrides.
@@ -75,10 +74,8 @@ def load(platform: str | Path, model: str | Path, overrides: Mapping[str, Any] |
         except ParamsError as error:
             problems.extend(error.problems)
             continue
-        sources = {kind: str(files[kind])}
-        sources |= {f"{kind}.{path}": f"{files[kind]}:{line}" for path, line in lines.items()}
-        sources |= dict.fromkeys(found, "override")
-        loaded[kind] = _validate(kind, schema, document, found, sources, problems)
+        sources = origins(kind, files[kind], lines) | dict.fromkeys(found, "override")
+        loaded[kind] = validate(kind, schema, document, found, sources, problems)
     if problems:
         raise ParamsError(problems)
     return Params(loaded["platform"], loaded["model"], found, files)
@@ -96,7 +93,7 @@ def find(kind: str, name: str | Path) -> Path:
         if path.is_file():
             return path
         raise ParamsError([Problem("argument", kind, str(name), "no such file")])
-    places = [directory / folder for directory in search_path()]
+    places = [directory / folder for directory in directories("params")]
     for place in places:
         if (place / f"{name}.yaml").is_file():
             return place / f"{name}.yaml"
@@ -109,15 +106,7 @@ def find(kind: str, name: str | Path) -> Path:
 def names(kind: str) -> list[str]:
     """Every platform or model (``kind``) that there is a file of."""
     folder = KINDS[kind]
-    return sorted({file.stem for directory in search_path() for file in (directory / folder).glob("*.yaml")})
-
-
-def search_path() -> list[Path]:
-    """The parameter directories, first match wins."""
-    explicit = os.environ.get("RUNBOOK_PARAMS")
-    candidates = [Path(explicit)] if explicit else []
-    candidates += [Path.cwd() / "params", Path.cwd().parent / "params", Path(__file__).parents[3] / "params"]
-    return list(dict.fromkeys(path for path in candidates if path.is_dir()))
+    return sorted({file.stem for directory in directories("params") for file in (directory / folder).glob("*.yaml")})
 
 
 def read(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
@@ -145,6 +134,11 @@ def read(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
     return document, lines
 
 
+def origins(kind: str, file: Path, lines: Mapping[str, int]) -> dict[str, str]:
+    """Where each field of a file stands (``file:line``), by its full dotted name; for :func:`validate`."""
+    return {kind: str(file)} | {f"{kind}.{path}": f"{file}:{line}" for path, line in lines.items()}
+
+
 def _lines(node: yaml.Node, prefix: str = "") -> Iterator[tuple[str, int]]:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
@@ -157,7 +151,7 @@ def _lines(node: yaml.Node, prefix: str = "") -> Iterator[tuple[str, int]]:
             yield from _lines(item, f"{prefix}[{index}]")
 
 
-def _validate(
+def validate(
     kind: str,
     schema: type[M],
     document: dict[str, Any],

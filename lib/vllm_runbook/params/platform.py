@@ -46,7 +46,8 @@ class DevicePlugin(Strict):
     """How GPUs become ``nvidia.com/gpu`` on the nodes.
 
     ``managed``: the platform does it and a second plugin would only be in the way; ``helm``: by the
-    vendor's chart; ``manifest``: by our own DaemonSet.
+    vendor's chart; ``manifest``: by our own DaemonSet. ``runtime_class``: where NVIDIA's container runtime isn't the
+    nodes' default one, the RuntimeClass that the plugin and every pod with GPUs must name.
     """
 
     mode: Literal["managed", "helm", "manifest"]
@@ -60,9 +61,15 @@ class DevicePlugin(Strict):
 
 
 class Gpu(Strict):
-    """The GPUs of one node. ``memory_gib`` is what the driver reports (nvidia-smi), per GPU."""
+    """The GPUs of one node. ``memory_gib`` is what the driver reports (nvidia-smi), per GPU.
+
+    Servers go to labelled nodes; where ``instance_types`` or ``zones`` are given, only to those among them: types whose
+    GPUs have at least this memory, zones in which the volumes can be mounted.
+    """
 
     node_label: KeyValue
+    instance_types: list[str] = Field(default_factory=list)
+    zones: list[str] = Field(default_factory=list)
     resource: str = "nvidia.com/gpu"
     product: str
     memory_gib: float = Field(gt=0, le=1024)
@@ -83,6 +90,8 @@ class Storage(Strict):
     ``shared``: one read-write-many claim, filled by a Job, mounted read-only by servers.
     ``prefilled``: a disk filled by a Job on one node, then copied (``copy_by``) to a claim that many
     nodes may read. ``per_node``: a directory on every GPU node (``node_path``), filled by a DaemonSet.
+    ``fill_on`` gpu_nodes sends that Job where servers go: for disks that not every machine type can attach, or that
+    stay in the zone where they were first mounted.
 
     ``read_mib_per_second`` is what one node may expect while it loads; it decides how long a start takes.
     """
@@ -91,6 +100,7 @@ class Storage(Strict):
     class_name: Name = Field(alias="class")
     serve_class: Name | None = None
     access_modes: AccessModes
+    fill_on: Literal["any", "gpu_nodes"] = "any"
     copy_by: Literal["clone", "snapshot"] | None = None
     snapshot_class: Name | None = None
     node_path: str | None = Field(default=None, pattern="^/")
@@ -122,22 +132,48 @@ class Hub(Strict):
     download_mib_per_second: Positive = 100
 
 
+Mirror = Annotated[
+    str, Field(pattern=r"^[^\s/]+(/[^\s/]+)*$", description="a registry, with a path or without: mirror.example/cache")
+]
+
+
 class Images(Strict):
-    """Container images, always pinned (``latest`` is refused)."""
+    """Container images, always pinned (``latest`` is refused), and where they are pulled from.
+
+    With ``mirror`` every image comes from there, by its name without the host. Caches that have a prefix for each
+    upstream registry (ECR, Artifact Registry) are given in ``mirrors``: host of the upstream to prefix, docker.io for
+    names without a host. What is in neither is pulled from where it is published.
+    """
 
     vllm: Image
     runbook: Image
+    mirror: Mirror | None = None
+    mirrors: dict[str, Mirror] = Field(default_factory=dict)
+
+    def pulled(self, reference: str) -> str:
+        """An image reference as nodes pull it. One that names a mirror already stays as it is."""
+        if any(reference.startswith(f"{mirror}/") for mirror in (self.mirror, *self.mirrors.values()) if mirror):
+            return reference
+        first, _, rest = reference.partition("/")
+        has_host = bool(rest) and ("." in first or ":" in first or first == "localhost")
+        host, name = (first, rest) if has_host else ("docker.io", reference)
+        if host in self.mirrors:
+            # a cache knows Docker Hub's official images by their full name
+            return f"{self.mirrors[host]}/{name if has_host or rest else f'library/{name}'}"
+        return f"{self.mirror}/{name}" if self.mirror else reference
 
 
 class Metrics(Strict):
     """The Prometheus that the autoscaler asks, and whether this runbook installs it.
 
-    ``discovery`` is how it learns of the pods: ``pods`` by its own configuration (ours does), ``pod_monitor`` by
-    the Prometheus operator, ``annotations`` by the ``prometheus.io/*`` annotations that many charts look for.
+    ``discovery`` is how it learns of the pods: ``pods`` by its own configuration (ours does, so installed by us it
+    needs no other), ``annotations`` by the ``prometheus.io/*`` annotations that many charts and Azure's
+    add-on can look for, ``pod_monitor`` by the Prometheus operator, ``pod_monitoring`` by Google's managed collection.
+    It must answer in the cluster, without a login, at ``service``: a managed one needs a front end for that.
     """
 
     install: Literal["existing", "manifest"]
-    discovery: Literal["pods", "pod_monitor", "annotations"] = "pods"
+    discovery: Literal["pods", "annotations", "pod_monitor", "pod_monitoring"] = "pods"
     pod_monitor_labels: dict[str, str] = Field(default_factory=dict)
     namespace: Name = "monitoring"
     service: Name = "prometheus-server"
@@ -302,7 +338,6 @@ class Platform(Strict):
     images: Images
     metrics: Metrics
     autoscaling: Autoscaling
-    registry_mirror: str | None = Field(default=None, pattern=r"^[^\s/]+(/[^\s/]+)*$")
     provisioning: Provisioning = Provisioning()
     spot: Spot | None = None
     rollout: Rollout = Rollout()
@@ -316,9 +351,5 @@ class Platform(Strict):
         return f"{self.namespace}-naive"
 
     def image(self, reference: str) -> str:
-        """An image reference as this platform pulls it: through ``registry_mirror`` if there is one."""
-        if self.registry_mirror is None:
-            return reference
-        first, _, rest = reference.partition("/")
-        has_host = bool(rest) and ("." in first or ":" in first or first == "localhost")
-        return f"{self.registry_mirror}/{rest if has_host else reference}"
+        """An image reference as this platform pulls it."""
+        return self.images.pulled(reference)

@@ -18,7 +18,7 @@ from pygments.formatters import HtmlFormatter
 
 from . import figures
 from .secrets import scrub
-from .state import NOT_RUN, Run, Step
+from .state import NOT_RUN, SKIPPED, Run, Step
 
 FILE = "report.html"
 _PLOTLY = "application/vnd.plotly.v1+json"
@@ -72,7 +72,7 @@ def _readable(name: str, value: float) -> str:
 
 def _cells(file: Path, step: Step) -> list[dict[str, str]]:
     """The executed notebook's cells as pieces of HTML."""
-    if step.status == NOT_RUN or not file.is_file():
+    if step.status in (NOT_RUN, SKIPPED) or not file.is_file():
         return []
     pieces = []
     for cell in nbformat.read(file, as_version=4).cells:

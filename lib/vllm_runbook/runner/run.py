@@ -10,10 +10,11 @@ from typing import Any
 import click
 
 from .. import params
+from ..errors import RunbookError
 from . import report, state, summaries
 from .execute import execute
-from .selection import Settings, Source, select, settings, sources
-from .state import FAILED, INTERRUPTED, PASSED, Run, Step
+from .selection import Settings, Source, lacking, select, settings, sources
+from .state import FAILED, INTERRUPTED, PASSED, SKIPPED, Run, Step
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,16 @@ def run(request: Request) -> Run:
     found = sources(request.notebooks_dir)
     chosen = select(found, request.names, request.first, request.last, everything=request.everything)
     given = settings(found, request.pairs, request.params_file)
-    _validate(given, chosen)
+    left_out = _left_out(request, given, chosen)
     parameters = {**given.own, **given.overrides}
     with state.exclusive(request.runs_dir):
         current = _resumed_or_new(request, chosen, parameters)
         try:
             for source, step in zip(chosen, current.steps, strict=True):
-                if step.status != PASSED and not _one(request, current, source, step, given):
+                if why := left_out.get(source.name):
+                    step.skip(why)
+                    click.echo(line(step))
+                elif step.status != PASSED and not _one(request, current, source, step, given):
                     break
         finally:
             current.ended = state.now()
@@ -56,11 +60,26 @@ def run(request: Request) -> Run:
         return current
 
 
-def _validate(given: Settings, chosen: Sequence[Source]) -> None:
-    """A typo in a parameter ends here, before a kernel starts."""
+def _left_out(request: Request, given: Settings, chosen: Sequence[Source]) -> dict[str, str]:
+    """Notebooks for which the platform lacks something, and what. A typo in a parameter ends here, too.
+
+    Raises:
+        ParamsError: before a kernel starts.
+        RunbookError: such a notebook was asked for by name, or there is no other.
+    """
     platform, model = given.value("platform", chosen), given.value("model", chosen)
-    if platform and model:
-        params.load(platform, model, given.overrides)
+    if not (platform and model):
+        return {}
+    loaded = params.load(platform, model, given.overrides).platform
+    found = {source.name: why for source in chosen if (why := lacking(source, loaded))}
+    if found and (request.names or len(found) == len(chosen)):
+        raise RunbookError(
+            f"{', '.join(found)} can't run here",
+            why="\n".join(dict.fromkeys(found.values())),
+            next_step="Describe it in the platform's file, or leave the notebook out: without names that happens by "
+            "itself.",
+        )
+    return found
 
 
 def _resumed_or_new(request: Request, chosen: Sequence[Source], parameters: dict[str, Any]) -> Run:
@@ -89,6 +108,8 @@ def _one(request: Request, current: Run, source: Source, step: Step, given: Sett
 
 def line(step: Step) -> str:
     """One notebook's outcome."""
+    if step.status == SKIPPED:
+        return f"--  {step.name:<22} left out: {step.skipped}"
     checks = step.result.get("checks", [])
     held = f"{sum(check['ok'] for check in checks)}/{len(checks)} checks" if checks else "no checks"
     changed = step.result.get("changed", 0)

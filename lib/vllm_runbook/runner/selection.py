@@ -13,6 +13,7 @@ import nbformat
 import yaml
 
 from ..errors import RunbookError
+from ..params import Platform
 from ..params.errors import did_you_mean
 
 _NUMBERED = re.compile(r"^(\d+)_\w+$")
@@ -27,6 +28,7 @@ class Source:
         parameters: what its parameters cell sets, by name.
         on_request: runs only when it is named, or everything is asked for.
         named_only: training: not even then.
+        needs: fields of the platform without which there is nothing to do.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Source:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     on_request: bool = False
     named_only: bool = False
+    needs: tuple[str, ...] = ()
     code_cells: int = 0
 
 
@@ -52,6 +55,7 @@ def sources(directory: Path) -> list[Source]:
 
 def _read(file: Path) -> Source:
     book = nbformat.read(file, as_version=4)
+    told = book.metadata.get("runbook", {})
     cell = next((cell for cell in book.cells if "parameters" in cell.metadata.get("tags", [])), None)
     heading = next((cell.source.splitlines()[0] for cell in book.cells if cell.cell_type == "markdown"), file.stem)
     return Source(
@@ -59,8 +63,9 @@ def _read(file: Path) -> Source:
         file=file,
         title=heading.lstrip("# "),
         parameters=_assignments(cell.source) if cell else {},
-        on_request=bool(book.metadata.get("runbook", {}).get("on_request")),
-        named_only=bool(book.metadata.get("runbook", {}).get("named_only")),
+        on_request=bool(told.get("on_request")),
+        named_only=bool(told.get("named_only")),
+        needs=tuple(told.get("needs", ())),
         code_cells=sum(cell.cell_type == "code" for cell in book.cells),
     )
 
@@ -94,6 +99,13 @@ def select(
     if not chosen:
         raise RunbookError(f"Nothing to run from {first or 'the first'} to {last or 'the last'} notebook")
     return chosen
+
+
+def lacking(source: Source, platform: Platform) -> str:
+    """What a platform doesn't have that a notebook needs, in a few words; empty if nothing."""
+    there = platform.model_dump(by_alias=True)
+    fields = [name for name in source.needs if there.get(name) is None]
+    return f"{platform.name} has no {' and no '.join(fields)} (null in its file)" if fields else ""
 
 
 def _one(found: Sequence[Source], name: str) -> Source:

@@ -16,6 +16,7 @@ from ..errors import RunbookError
 from .secrets import scrub
 
 PASSED, FAILED, INTERRUPTED, NOT_RUN, RUNNING = "passed", "failed", "interrupted", "not run", "running"
+SKIPPED = "skipped"
 STATE = "state.json"
 LATEST = "latest"
 
@@ -27,6 +28,7 @@ class Step:
     Attributes:
         result: what the notebook's verdict left (checks, changed, figures).
         error: ename, evalue, cell (its number) and source of the cell that failed.
+        skipped: why it was left out.
     """
 
     name: str
@@ -35,6 +37,11 @@ class Step:
     seconds: float = 0.0
     result: dict[str, Any] = field(default_factory=dict)
     error: dict[str, Any] = field(default_factory=dict)
+    skipped: str = ""
+
+    def skip(self, why: str) -> None:
+        """Leave it out."""
+        self.status, self.skipped = SKIPPED, why
 
 
 @dataclass
@@ -50,12 +57,12 @@ class Run:
 
     @property
     def status(self) -> str:
-        """Failed or interrupted if one notebook is; passed if all are; else running."""
+        """Failed or interrupted if one notebook is; passed if all are that weren't left out; else running."""
         states = {step.status for step in self.steps}
         for bad in (FAILED, INTERRUPTED):
             if bad in states:
                 return bad
-        return PASSED if states == {PASSED} else RUNNING
+        return PASSED if states <= {PASSED, SKIPPED} else RUNNING
 
     @property
     def changed(self) -> int:

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 from . import figures
 from .secrets import scrub
-from .state import FAILED, INTERRUPTED, NOT_RUN, PASSED, Run, Step
+from .state import FAILED, INTERRUPTED, NOT_RUN, PASSED, SKIPPED, Run, Step
 
 
 def write(run: Run) -> None:
@@ -43,7 +43,7 @@ def junit(run: Run) -> ElementTree.Element:
         "tests": len(states),
         "failures": states.count(FAILED),
         "errors": states.count(INTERRUPTED),
-        "skipped": states.count(NOT_RUN),
+        "skipped": states.count(NOT_RUN) + states.count(SKIPPED),
         "time": sum(step.seconds for step in run.steps),
     }
     suite = ElementTree.Element("testsuite", {"name": "vllm-runbook", "timestamp": run.started})
@@ -62,7 +62,7 @@ def _case(suite: ElementTree.Element, step: Step) -> None:
         ElementTree.SubElement(case, "failure", {"message": scrub(words.splitlines()[0])}).text = scrub(words)
     elif step.status != PASSED:
         kind = "error" if step.status == INTERRUPTED else "skipped"
-        ElementTree.SubElement(case, kind, {"message": step.status})
+        ElementTree.SubElement(case, kind, {"message": step.skipped or step.status})
     checks = step.result.get("checks", [])
     if checks:
         lines = [f"{'ok ' if check['ok'] else 'NOT'} {check['name']} {check['detail']}".rstrip() for check in checks]

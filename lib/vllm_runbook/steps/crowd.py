@@ -15,7 +15,7 @@ from .. import cluster as k8s
 from ..cluster import Object, Plan, Ref, Selection, State
 from ..cluster import explain as explaining
 from ..cluster.ownership import OURS, marked
-from ..manifests import find, manifest
+from ..manifests import manifest, manifests, mirrored
 from ..notebook import Notebook
 
 NAMESPACE, CONTROLLER = "crowd", "kwok-controller"
@@ -38,14 +38,7 @@ def plan(book: Notebook) -> Plan:
 
 
 def _objects(book: Notebook) -> list[Object]:
-    items = k8s.load(find("crowd/kwok.yaml"))
-    containers = "spec.template.spec.containers[0]"
-    return [
-        k8s.changed(item, {f"{containers}.image": book.params.platform.image(k8s.get_in(item, f"{containers}.image"))})
-        if item["kind"] == "Deployment"
-        else item
-        for item in items
-    ]
+    return [mirrored(item, book.params.platform) for item in manifests("crowd/kwok.yaml")]
 
 
 def wait_ready(book: Notebook, *, seconds: float = 180) -> None:

@@ -75,15 +75,12 @@ def deployment(params: Params, sizing: Sizing) -> Object:
     pod, container = "spec.template.spec", "spec.template.spec.containers[0]"
     start, end, host = sizing.startup, sizing.shutdown, sizing.host
     resources = {"cpu": str(host.cpu), "memory": f"{host.memory_gib}Gi", platform.gpu.resource: str(model.gpus)}
-    label = platform.gpu.node_label
-    affinity = f"{pod}.affinity.nodeAffinity"
-    required = f"{affinity}.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]"
     strategy = {"maxSurge": platform.rollout.max_surge, "maxUnavailable": platform.rollout.max_unavailable}
     fields: dict[str, Any] = {
         "spec.strategy.rollingUpdate": strategy,
         "spec.progressDeadlineSeconds": _BEFORE_START + start.period_seconds * start.failure_threshold,
-        f"{required}.matchExpressions": [{"key": label.key, "operator": "In", "values": [label.value]}],
-        f"{pod}.tolerations": [toleration.manifest() for toleration in platform.gpu.tolerations],
+        f"{pod}.affinity.nodeAffinity": gpu_nodes.affinity(platform),
+        f"{pod}.tolerations": gpu_nodes.tolerations(platform),
         f"{pod}.terminationGracePeriodSeconds": end.grace_period_seconds,
         f"{pod}.volumes[0]": weights_volume(params),
         f"{pod}.volumes[1].emptyDir.sizeLimit": f"{host.shm_gib}Gi",
@@ -94,10 +91,8 @@ def deployment(params: Params, sizing: Sizing) -> Object:
         f"{container}.startupProbe.failureThreshold": start.failure_threshold,
         f"{container}.lifecycle.preStop.sleep.seconds": end.prestop_seconds,
     }
-    if platform.spot is not None:  # these are the floor: they stay when spot nodes go
-        away = [{"key": key, "operator": "NotIn", "values": [value]} for key, value in platform.spot.labels.items()]
-        preferred = {"weight": 100, "preference": {"matchExpressions": away}}
-        fields[f"{affinity}.preferredDuringSchedulingIgnoredDuringExecution"] = [preferred]
+    if platform.device_plugin.runtime_class:
+        fields[f"{pod}.runtimeClassName"] = platform.device_plugin.runtime_class
     if platform.metrics.discovery == "annotations":
         scrape = {"prometheus.io/scrape": "true", "prometheus.io/port": str(PORT), "prometheus.io/path": "/metrics"}
         fields["spec.template.metadata.annotations"] = scrape

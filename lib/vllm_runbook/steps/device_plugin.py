@@ -9,11 +9,11 @@ from ..charts import Chart, render
 from ..cluster import Object, Plan, Ref, Selection, State
 from ..cluster import explain as explaining
 from ..errors import RunbookError
-from ..manifests import manifest
+from ..manifests import manifest, mirrored
 from ..notebook import Notebook
 from ..params import Platform
 from ..plots import Recorder, nodes_figure
-from .gpu_nodes import gpus, has_gpu
+from .gpu_nodes import gpus, has_gpu, tolerations
 
 NAME = "nvidia-device-plugin"
 LABEL = f"app.kubernetes.io/name={NAME}"
@@ -68,7 +68,7 @@ def _from_manifest(platform: Platform) -> Object:
     settings = platform.device_plugin
     pod = "spec.template.spec"
     fields: dict[str, object] = {f"{pod}.containers[0].image": platform.image(settings.image)}
-    fields[f"{pod}.tolerations"] = [toleration.manifest() for toleration in platform.gpu.tolerations]
+    fields[f"{pod}.tolerations"] = tolerations(platform, spot=True)  # GPUs of spot nodes are to be advertised, too
     if settings.runtime_class:
         fields[f"{pod}.runtimeClassName"] = settings.runtime_class
     if settings.node_selector:
@@ -79,9 +79,13 @@ def _from_manifest(platform: Platform) -> Object:
 def _from_chart(platform: Platform) -> list[Object]:
     """The chart, rendered by helm and applied by us: previewed and undone like everything else."""
     settings = platform.device_plugin
-    values = {"runtimeClassName": settings.runtime_class} if settings.runtime_class else {}
+    values: dict[str, object] = {"tolerations": tolerations(platform, spot=True)}
+    if settings.runtime_class:
+        values["runtimeClassName"] = settings.runtime_class
+    if settings.node_selector:
+        values["nodeSelector"] = settings.node_selector
     chart = Chart(settings.repo, settings.chart.rpartition("/")[2], settings.version, NAME, settings.namespace)
-    return render(chart, values, instead="device_plugin.mode=manifest")
+    return [mirrored(item, platform) for item in render(chart, values, instead="device_plugin.mode=manifest")]
 
 
 class NodesSeen(Recorder):

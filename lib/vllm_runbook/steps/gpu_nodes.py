@@ -8,8 +8,10 @@ from ..cluster import Cluster, Object, Plan, Ref, changed, get_in, release
 from ..errors import RunbookError
 from ..notebook import Notebook
 from ..params import Platform
+from ..params.platform import Gpu
 from ..tables import Table
 
+INSTANCE_TYPE, ZONE = "node.kubernetes.io/instance-type", "topology.kubernetes.io/zone"
 #: Labels that say "there is a GPU in this machine", by who sets them.
 SIGNS = (
     "feature.node.kubernetes.io/pci-10de.present",  # Node Feature Discovery: PCI vendor NVIDIA
@@ -39,6 +41,33 @@ def labelled(node: Object, key: str, value: str) -> bool:
     return bool(node["metadata"].get("labels", {}).get(key) == value)
 
 
+def required(gpu: Gpu) -> list[Object]:
+    """What a node must carry for servers to go there: the label, and a type and zone of those that are given."""
+    asked = {
+        gpu.node_label.key: [gpu.node_label.value],
+        INSTANCE_TYPE: gpu.instance_types,
+        ZONE: gpu.zones,
+    }
+    return [{"key": key, "operator": "In", "values": values} for key, values in asked.items() if values]
+
+
+def affinity(platform: Platform) -> Object:
+    """Node affinity of pods that belong on GPU nodes, on demand rather than spot: the one stays when the other goes."""
+    terms = {"nodeSelectorTerms": [{"matchExpressions": required(platform.gpu)}]}
+    found: Object = {"requiredDuringSchedulingIgnoredDuringExecution": terms}
+    if platform.spot is not None:
+        away = [{"key": key, "operator": "NotIn", "values": [value]} for key, value in platform.spot.labels.items()]
+        preferred = {"weight": 100, "preference": {"matchExpressions": away}}
+        found["preferredDuringSchedulingIgnoredDuringExecution"] = [preferred]
+    return found
+
+
+def tolerations(platform: Platform, *, spot: bool = False) -> list[Object]:
+    """For the taints of GPU nodes; with ``spot`` for those of spot nodes as well: a node may have both."""
+    taints = [*platform.gpu.tolerations, *(platform.spot.taints if spot and platform.spot is not None else ())]
+    return [each.manifest() for each in taints]
+
+
 def nodes_table(nodes: Iterable[Object], resource: str, label: tuple[str, str] | None = None) -> Table:
     """Nodes with their GPUs, taints and (if asked) whether they carry the label."""
     rows = []
@@ -49,7 +78,7 @@ def nodes_table(nodes: Iterable[Object], resource: str, label: tuple[str, str] |
         rows.append(
             (
                 node["metadata"]["name"],
-                labels.get("node.kubernetes.io/instance-type", ""),
+                labels.get(INSTANCE_TYPE, ""),
                 gpus(node, resource, "capacity"),
                 gpus(node, resource),
                 taints,
@@ -90,9 +119,9 @@ def plan_labels(book: Notebook, names: Iterable[str] = ()) -> Plan:
 
 
 def ready_nodes(book: Notebook) -> list[Object]:
-    """Nodes that carry the label and have allocatable GPUs: where servers can go."""
+    """Nodes with allocatable GPUs where servers can go, by their label, type and zone."""
     gpu = book.params.platform.gpu
-    selector = f"{gpu.node_label.key}={gpu.node_label.value}"
+    selector = ",".join(f"{each['key']} in ({','.join(each['values'])})" for each in required(gpu))
     return [node for node in book.cluster.list("Node", labels=selector) if gpus(node, gpu.resource)]
 
 
@@ -118,10 +147,16 @@ def require(book: Notebook) -> None:
         return
     label = f"{gpu.node_label.key}={gpu.node_label.value}"
     raise RunbookError(
-        f"No node labelled {label} has {wanted} allocatable {gpu.resource}",
+        f"No node labelled {label}{_among(gpu)} has {wanted} allocatable {gpu.resource}",
         why=str(nodes_table(book.cluster.list("Node"), gpu.resource, (gpu.node_label.key, gpu.node_label.value))),
         next_step="Run notebooks 01 (device plugin) and 02 (labels) first.",
     )
+
+
+def _among(gpu: Gpu) -> str:
+    """The types and zones that are asked for besides the label, in words."""
+    asked = [f" of type {' or '.join(gpu.instance_types)}"] if gpu.instance_types else []
+    return "".join([*asked, *([f" in zone {' or '.join(gpu.zones)}"] if gpu.zones else [])])
 
 
 def remove_labels(book: Notebook) -> list[Ref]:

@@ -7,7 +7,7 @@ from ..charts import Chart, render
 from ..cluster import Object, Plan, Ref, Selection, State
 from ..cluster import explain as explaining
 from ..errors import RunbookError
-from ..manifests import manifests
+from ..manifests import manifests, mirrored
 from ..notebook import Notebook
 from ..params import Platform
 from . import gpu_nodes
@@ -50,7 +50,8 @@ def objects(platform: Platform) -> list[Object]:
     if settings.install == "helm":
         chart = Chart(settings.repo, "keda", settings.version, "keda", settings.namespace)
         space: Object = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": settings.namespace}}
-        return [space, *render(chart, {}, instead="autoscaling.install=manifest")]
+        rendered = render(chart, {}, instead="autoscaling.install=manifest")
+        return [space, *(mirrored(item, platform) for item in rendered)]
     return [_placed(platform, item) for item in manifests("keda/release.yaml")]
 
 
@@ -83,9 +84,7 @@ def _placed(platform: Platform, item: Object) -> Object:
     if item["kind"] == "APIService":
         item = k8s.changed(item, {"spec.service.namespace": namespace})
     if item["kind"] == "Deployment":
-        (container,) = item["spec"]["template"]["spec"]["containers"]
-        container["image"] = platform.image(container["image"])
-        item = gpu_nodes.keep_off(item, platform)
+        item = gpu_nodes.keep_off(mirrored(item, platform), platform)
     return item
 
 

@@ -17,7 +17,7 @@ from ..notebook import Notebook
 from ..params import Params
 from ..plots import PodTimeline
 from ..sizing.host import BASE_GIB, WORKER_GIB
-from . import deploy, weights
+from . import deploy, gpu_nodes, weights
 from .load import Target
 
 CLAIM, DEPLOYMENT, SERVICE, BUDGET = "vllm-model-pvc", deploy.DEPLOYMENT, "naive", "vllm-pdb"
@@ -73,12 +73,13 @@ def deployment(book: Notebook, fields: dict[str, Any]) -> Object:
 
 def schedulable(book: Notebook) -> dict[str, Any]:
     """Fields without which the scheduler has no node: the platform's GPU label, and its tolerations."""
-    gpu, label = book.params.platform.gpu, book.params.platform.gpu.node_label
+    platform = book.params.platform
     affinity = f"{_POD}.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]"
     usual = k8s.get_in(deployment(book, {}), f"{_POD}.tolerations")
     return {
-        f"{affinity}.matchExpressions": [{"key": label.key, "operator": "In", "values": [label.value]}],
-        f"{_POD}.tolerations": [*usual, *(toleration.manifest() for toleration in gpu.tolerations)],
+        f"{affinity}.matchExpressions": gpu_nodes.required(platform.gpu),
+        f"{_POD}.tolerations": [*usual, *gpu_nodes.tolerations(platform)],
+        f"{_POD}.runtimeClassName": platform.device_plugin.runtime_class,
     }
 
 

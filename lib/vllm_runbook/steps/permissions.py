@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..cluster import Rule, rules
 from ..params import Platform
-from .rights import RBAC, READ, WRITE, provisioning, removal, remove_karpenter
+from .rights import MONITORS, RBAC, READ, WRITE, provisioning, removal, remove_karpenter
 
 TITLES = {
     "00_preflight": "Preflight",
@@ -103,8 +103,9 @@ def _observability(platform: Platform) -> list[Rule]:
     ]
     if metrics.install == "manifest":
         found += _prometheus(platform)
-    elif metrics.discovery == "pod_monitor":
-        found += rules("get create patch", "podmonitors", group="monitoring.coreos.com", namespace=platform.namespace)
+    elif metrics.discovery in MONITORS:
+        resource, group = MONITORS[metrics.discovery]
+        found += rules("get create patch", resource, group=group, namespace=platform.namespace)
     if rehearsal.outage:
         found += [*_naive(platform), *_load(platform)]
     return found + _crowd(platform)
@@ -303,8 +304,9 @@ def _teardown(platform: Platform) -> list[Rule]:
     ]
     for space in dict.fromkeys(spaces):
         found += removal(space)
-        if platform.metrics.discovery == "pod_monitor":
-            found += rules(verbs, "podmonitors", group="monitoring.coreos.com", namespace=space)
+        if platform.metrics.discovery in MONITORS:
+            resource, group = MONITORS[platform.metrics.discovery]
+            found += rules(verbs, resource, group=group, namespace=space)
         if platform.storage.copy_by == "snapshot":
             found += rules(verbs, "volumesnapshots", group="snapshot.storage.k8s.io", namespace=space)
     return found

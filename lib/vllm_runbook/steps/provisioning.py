@@ -12,7 +12,7 @@ from .. import cluster as k8s
 from ..cluster import Object, Plan, Ref, Selection, State
 from ..cluster import explain as explaining
 from ..errors import RunbookError
-from ..manifests import manifests
+from ..manifests import manifests, mirrored
 from ..notebook import Notebook
 from ..params import Platform
 from . import gpu_nodes
@@ -68,9 +68,7 @@ def _placed(platform: Platform, item: Object) -> Object:
     if item["kind"] in ("ClusterRoleBinding", "RoleBinding"):
         item = k8s.changed(item, {"subjects[0].namespace": namespace})
     if item["kind"] == "Deployment":
-        image = "spec.template.spec.containers[0].image"
-        item = k8s.changed(item, {image: platform.image(k8s.get_in(item, image))})
-        item = gpu_nodes.keep_off(item, platform)
+        item = gpu_nodes.keep_off(mirrored(item, platform), platform)
     return item
 
 

@@ -8,6 +8,11 @@ from ..params import Platform
 READ = "get list watch"
 WRITE = "get list watch create patch"
 RBAC = "rbac.authorization.k8s.io"
+#: What tells a Prometheus of our pods, by ``metrics.discovery``: resource and group.
+MONITORS = {
+    "pod_monitor": ("podmonitors", "monitoring.coreos.com"),
+    "pod_monitoring": ("podmonitorings", "monitoring.googleapis.com"),
+}
 
 
 def removal(namespace: str) -> list[Rule]:

@@ -12,7 +12,7 @@ from ..params import Params
 from ..params.platform import Spot
 from ..sizing import Sizing
 from ..tables import Table
-from . import autoscaling, deploy
+from . import autoscaling, deploy, gpu_nodes
 from .load import Target
 
 #: Deployment, ScaledObject and the label of the pods.
@@ -108,8 +108,8 @@ def deployment(params: Params, sizing: Sizing) -> Object:
     The grace period stays: where the notice is long enough long answers end, and where it is shorter the kubelet
     shortens it by itself.
     """
-    spot, label = settings(params), params.platform.gpu.node_label
-    expressions = [{"key": label.key, "operator": "In", "values": [label.value]}]
+    spot = settings(params)
+    expressions = gpu_nodes.required(params.platform.gpu)
     expressions += [{"key": key, "operator": "In", "values": [value]} for key, value in spot.labels.items()]
     affinity = f"{_POD}.affinity.nodeAffinity"
     required = f"{affinity}.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]"
@@ -123,18 +123,13 @@ def deployment(params: Params, sizing: Sizing) -> Object:
             "spec.template.metadata.labels[app.kubernetes.io/name]": NAME,
             f"{affinity}.preferredDuringSchedulingIgnoredDuringExecution": None,
             f"{required}.matchExpressions": expressions,
-            f"{_POD}.tolerations": _tolerations(params, spot),
+            f"{_POD}.tolerations": gpu_nodes.tolerations(params.platform, spot=True),
             f"{_POD}.topologySpreadConstraints": [
                 _spread(key) for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
             ],
             **_end(spot, prestop_seconds(spot, sizing)),
         },
     )
-
-
-def _tolerations(params: Params, spot: Spot) -> list[dict[str, str]]:
-    """For GPU nodes and for spot nodes: a node may have both taints."""
-    return [each.manifest() for each in (*params.platform.gpu.tolerations, *spot.taints)]
 
 
 def _end(spot: Spot, sleep: int) -> dict[str, object]:
@@ -282,6 +277,6 @@ def on_spot(book: Notebook) -> dict[str, object]:
     spot = settings(book.params)
     return {
         f"{_POD}.nodeSelector": dict(spot.labels),
-        f"{_POD}.tolerations": _tolerations(book.params, spot),
+        f"{_POD}.tolerations": gpu_nodes.tolerations(book.params.platform, spot=True),
         f"{_POD}.priorityClassName": deploy.PRIORITY,
     }

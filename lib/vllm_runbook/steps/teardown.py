@@ -36,6 +36,7 @@ KINDS = (
     "CustomResourceDefinition",
     "APIService",
     "PodMonitor",
+    "PodMonitoring",
     "ScaledObject",
     "KWOKNodeClass",
     "NodePool",
@@ -186,6 +187,7 @@ def _kinds(book: Notebook) -> list[str]:
     platform = book.params.platform
     unused = {
         "PodMonitor": platform.metrics.discovery != "pod_monitor",
+        "PodMonitoring": platform.metrics.discovery != "pod_monitoring",
         "VolumeSnapshot": platform.storage.copy_by != "snapshot",
     }
     return [kind for kind in KINDS if not unused.get(kind)]

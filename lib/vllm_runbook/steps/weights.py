@@ -13,12 +13,12 @@ from ..cluster import Hopeless, Object, Plan, Ref, Selection, State
 from ..cluster import explain as explaining
 from ..cluster.stream import Events, Seen
 from ..errors import RunbookError
-from ..manifests import manifest
+from ..manifests import manifest, mirrored
 from ..notebook import Notebook
 from ..params import Params, Platform
 from ..plots import PrefetchProgress
 from ..sizing import Sizing
-from . import storage_classes
+from . import gpu_nodes, storage_classes
 
 CLAIM, FILL_CLAIM, JOB, DAEMONSET = "model-weights", "model-weights-fill", "prefetch-weights", "prefetch-weights"
 #: Annotation of the claim: one per model, with the hub's commit as value. Written when a prefetch was verified.
@@ -106,6 +106,9 @@ def prefetch_job(params: Params, sizing: Sizing, claim: str = "") -> Object:
     fields = _prefetch_container(params, f"{pod}.containers[0]")
     fields["spec.activeDeadlineSeconds"] = sizing.storage.prefetch_deadline_seconds
     fields[f"{pod}.volumes[0].persistentVolumeClaim.claimName"] = claim or fill_claim(params.platform)
+    if params.platform.storage.fill_on == "gpu_nodes":
+        fields[f"{pod}.affinity.nodeAffinity"] = gpu_nodes.affinity(params.platform)
+        fields[f"{pod}.tolerations"] = gpu_nodes.tolerations(params.platform)
     return manifest("weights/prefetch-job.yaml", params.platform.namespace, fields)
 
 
@@ -113,9 +116,10 @@ def _daemonset(params: Params) -> Object:
     pod, platform = "spec.template.spec", params.platform
     fields = _prefetch_container(params, f"{pod}.initContainers[0]")
     fields[f"{pod}.volumes[0].hostPath.path"] = platform.storage.node_path
-    fields[f"{pod}.nodeSelector"] = {platform.gpu.node_label.key: platform.gpu.node_label.value}
-    fields[f"{pod}.tolerations"] = [toleration.manifest() for toleration in platform.gpu.tolerations]
-    return manifest("weights/per-node.yaml", platform.namespace, fields)
+    terms = f"{pod}.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"
+    fields[terms] = [{"matchExpressions": gpu_nodes.required(platform.gpu)}]
+    fields[f"{pod}.tolerations"] = gpu_nodes.tolerations(platform, spot=True)
+    return mirrored(manifest("weights/per-node.yaml", platform.namespace, fields), platform)
 
 
 def _prefetch_container(params: Params, container: str) -> dict[str, Any]:

@@ -152,7 +152,7 @@ def from_build(tools: Sequence[Tool]) -> Mapping[str, Path]:
         raise Unavailable("go is not installed")
     module = tools_dir() / tools[0].family
     if not (module / "go.mod").is_file():
-        raise Unavailable(f"{module} isn't there: the package is not installed from the repository")
+        raise Unavailable(f"{module} isn't there: the installation is incomplete")
     built: dict[str, Path] = {}
     for flags in sorted({(tool.tags, tool.ldflags) for tool in tools}):
         group = [tool for tool in tools if (tool.tags, tool.ldflags) == flags]

@@ -1,7 +1,9 @@
-"""Nodes that somebody else creates and the agent then plays: those of Karpenter's kwok provider.
+"""Nodes that somebody else creates and the agent then plays: those of Karpenter's kwok provider, and those that ask.
 
 That provider is Karpenter without a cloud: where a cloud's would start an instance, it only creates the Node object.
-Source: sigs.k8s.io/karpenter/kwok/cloudprovider.
+Source: sigs.k8s.io/karpenter/kwok/cloudprovider. A Node that anybody creates asks for it by saying how many GPUs its
+machine has (annotation :data:`GPUS`; labels, taints, cpu and memory are its own): so a sandbox gets nodes like those of
+any platform, and loses them again with ``kubectl delete node``.
 """
 
 from __future__ import annotations
@@ -22,20 +24,19 @@ ZONE = "topology.kubernetes.io/zone"
 PROVIDER = "kwok://"
 NODEPOOL = "karpenter.sh/nodepool"
 GPUS = "sandbox.vllm-runbook.dev/gpus"
-"""Annotation of an adopted node: how many GPUs its instance type has. Its status says so only once a plugin runs."""
+"""Annotation of an adopted node: how many GPUs its machine has. Its status says so only once a plugin runs."""
 
 
 def is_adoptable(node: Object) -> bool:
-    """Whether Karpenter's kwok provider made this node.
+    """Whether Karpenter's kwok provider made this node, or it asks to be played.
 
     KWOK's own nodes (the crowd) carry the annotation ``kwok.x-k8s.io/node: fake`` as well, but no provider's id.
     """
     meta = node["metadata"]
-    return (
-        node["spec"].get("providerID", "").startswith(PROVIDER)
-        and NODEPOOL in meta.get("labels", {})
-        and "deletionTimestamp" not in meta
-    )
+    if "deletionTimestamp" in meta:
+        return False
+    karpenters = node["spec"].get("providerID", "").startswith(PROVIDER) and NODEPOOL in meta.get("labels", {})
+    return karpenters or GPUS in meta.get("annotations", {})
 
 
 def spec_of(node: Object) -> NodeSpec:

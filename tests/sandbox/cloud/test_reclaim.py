@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from conftest import Cluster
+from vllm_runbook import notebook
+from vllm_runbook.steps.interruption import TAINT, Interruption
 from vllm_sandbox import lifecycle
 from vllm_sandbox.config import NodeSpec, SandboxConfig
 
@@ -19,7 +22,7 @@ POLITE = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
 @pytest.fixture(scope="module")
 def spots(sandbox: Cluster) -> Iterator[Cluster]:
     """A sandbox beside the tests' own: its nodes go and don't come back."""
-    nodes = tuple(NodeSpec(name=name) for name in ("stays", "aws", "gcp", "azure", "lost"))
+    nodes = tuple(NodeSpec(name=name) for name in ("stays", "aws", "gcp", "azure", "lost", "told"))
     plane = lifecycle.up("spots", SandboxConfig(nodes=nodes, time_scale=50))
     try:
         yield Cluster("spots", plane.kubeconfig)
@@ -130,3 +133,21 @@ def test_what_cannot_be_reclaimed_is_said(spots: Cluster) -> None:
         "wait", "--for=create", "events", "--field-selector=reason=ReclaimRefused", "--timeout=20s", timeout=40
     )
     assert "ReclaimRefused" in reasons(spots, "stays")
+
+
+def test_a_node_that_is_named_is_drained_and_given_back_or_deleted(spots: Cluster) -> None:
+    """What notebook 08 does where no interruption can be ordered, as on real clusters."""
+    (name,) = start(spots, "told", POLITE, 1)
+    real = {"kubernetes.context": "sandbox-spots", "spot.reclaims": "null", "spot.behaviour": "drain"}
+    book = notebook.begin("08_spot", "sandbox", "tiny", real)
+    gone, ended = Interruption(book, "eks", [], "told"), threading.Event()
+    gone.begin(ended.set)
+    assert ended.wait(60), gone.output
+    spots.wait(f"pod/{name}", "delete", 30)
+    spec = spots.get("node", "told")["spec"]
+    assert spec["unschedulable"] and TAINT in {taint["key"] for taint in spec["taints"]}
+    gone.undo()
+    spec = spots.get("node", "told")["spec"]
+    assert not spec.get("unschedulable") and TAINT not in {taint["key"] for taint in spec.get("taints", [])}
+    gone.undo(delete_node=True)
+    spots.wait("node/told", "delete", 10)

@@ -122,7 +122,7 @@ def test_a_platform_that_does_not_allow_it_gets_no_crowd(cluster: Cluster, begin
 
 
 def test_a_controller_that_does_not_come_up_is_explained(begin: Begin) -> None:
-    book = begin(STEP, registry_mirror="mirror.example.com")
+    book = begin(STEP, **{"images.mirror": "mirror.example.com"})
     book.apply(crowd.plan(book))
     try:
         with pytest.raises(TimedOut, match="Deployment crowd/kwok-controller is available") as raised:

@@ -35,6 +35,17 @@ def test_only_karpenters_nodes_are_adopted() -> None:
     assert not is_adoptable(yaml.safe_load((ROOT / "manifests/crowd/node.yaml").read_text()))
 
 
+def test_a_node_that_says_how_many_gpus_it_has_is_adopted() -> None:
+    node = {
+        "metadata": {"name": "mine", "annotations": {GPUS: "0"}},
+        "spec": {},
+        "status": {"allocatable": {"cpu": "8", "memory": "32Gi"}},
+    }
+    assert is_adoptable(node) and spec_of(node).gpus == 0
+    del node["metadata"]["annotations"]  # type: ignore[attr-defined]
+    assert not is_adoptable(node)
+
+
 def test_the_machine_is_the_instance_type_s() -> None:
     spec = spec_of(karpenters())
     assert (spec.name, spec.zone) == ("kwok-spot-1", "sandbox-b")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from vllm_runbook import params
+from vllm_runbook.files import STAMP
 
 PARAMS = Path(__file__).parents[3] / "params"
 
@@ -29,6 +30,9 @@ def line_of(file: Path, text: str) -> int:
 
 def test_working_directory_and_its_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy(tmp_path, ("title: Embedded sandbox", "title: mine"))
+    monkeypatch.chdir(tmp_path)
+    assert params.load("sandbox", "tiny").platform.title == "Embedded sandbox", "some directory called params"
+    (tmp_path / STAMP).touch()
     for directory in (tmp_path, tmp_path / "notebooks"):
         directory.mkdir(exist_ok=True)
         monkeypatch.chdir(directory)
@@ -120,6 +124,26 @@ def test_not_a_parameter_file(tmp_path: Path, text: str, message: str) -> None:
         ("mirror.example", "busybox:1", "mirror.example/busybox:1"),
     ],
 )
-def test_registry_mirror(mirror: str | None, reference: str, pulled: str) -> None:
-    platform = params.load("eks", "tiny", {"registry_mirror": mirror} if mirror else {}).platform
+def test_one_mirror_for_everything(mirror: str | None, reference: str, pulled: str) -> None:
+    platform = params.load("eks", "tiny", {"images.mirror": mirror} if mirror else {}).platform
     assert platform.image(reference) == pulled
+    assert platform.image(pulled) == pulled, "twice is as good as once"
+
+
+@pytest.mark.parametrize(
+    ("reference", "pulled"),
+    [
+        ("vllm/vllm-openai:v1", "cache.example/hub/vllm/vllm-openai:v1"),
+        ("docker.io/vllm/vllm-openai:v1", "cache.example/hub/vllm/vllm-openai:v1"),
+        ("busybox:1", "cache.example/hub/library/busybox:1"),
+        ("quay.io/prometheus/prometheus:v3", "cache.example/quay/prometheus/prometheus:v3"),
+        ("nvcr.io/nvidia/plugin:v1", "nvcr.io/nvidia/plugin:v1"),
+    ],
+)
+def test_a_cache_with_a_prefix_for_each_upstream(reference: str, pulled: str) -> None:
+    mirrors = {"docker.io": "cache.example/hub", "quay.io": "cache.example/quay"}
+    images = params.load("eks", "tiny", {"images.mirrors": mirrors}).platform.images
+    assert images.pulled(reference) == pulled and images.pulled(pulled) == pulled
+    rest = images.model_copy(update={"mirror": "mirror.example"})
+    assert rest.pulled("nvcr.io/nvidia/plugin:v1") == "mirror.example/nvidia/plugin:v1"
+    assert rest.pulled(reference).startswith(("cache.example/", "mirror.example/"))

@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -27,7 +27,9 @@ print("holds")
 """
 
 
-def notebook(*code: str, parameters: str = "", changed: int = 0, on_request: bool = False) -> Any:
+def notebook(
+    *code: str, parameters: str = "", changed: int = 0, on_request: bool = False, needs: Sequence[str] = ()
+) -> Any:
     cells = [nbformat.v4.new_markdown_cell("# A title\n\nSome words.")]
     if parameters:
         cells.append(nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}))
@@ -38,6 +40,8 @@ def notebook(*code: str, parameters: str = "", changed: int = 0, on_request: boo
     book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     if on_request:
         book.metadata["runbook"] = {"on_request": True}
+    if needs:
+        book.metadata["runbook"] = {"needs": list(needs)}
     return book
 
 
@@ -52,7 +56,7 @@ class Desk:
         nbformat.write(book, self.directory / "notebooks" / f"{name}.ipynb")
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "runbook_cli.main", "run", *arguments]
+        return [sys.executable, "-m", "runbook_cli.main", "run", "--notebooks-dir", "notebooks", *arguments]
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         env = {**os.environ, **environment}
@@ -159,6 +163,57 @@ def test_fresh_and_other_parameters_start_over(desk: Desk) -> None:
     assert "resuming" not in desk.run("-p", "x=2").stdout
     assert "resuming" in desk.run("-p", "x=2").stdout
     assert desk.latest.resolve() != first
+
+
+SPOT = 'platform = "k3s"  # a file\nmodel = "tiny"  # a file\noverrides = {}  # more'
+WHY = "k3s has no spot (null in its file)"
+
+
+@pytest.fixture
+def with_spot(desk: Desk) -> Desk:
+    """Three notebooks, of which the second needs spot nodes, on a platform that has none."""
+    desk.put("00_a", notebook())
+    desk.put("08_b", notebook("print('there was spot')", parameters=SPOT, needs=["spot"]))
+    desk.put("09_c", notebook())
+    return desk
+
+
+def test_what_the_platform_lacks_is_left_out_and_the_run_goes_on(with_spot: Desk) -> None:
+    done = with_spot.run()
+    assert done.returncode == 0, done.stderr
+    assert with_spot.states() == {"00_a": "passed", "08_b": "skipped", "09_c": "passed"}
+    assert re.search(rf"^-- +08_b +left out: {re.escape(WHY)}", done.stdout, re.M)
+    assert with_spot.summary["status"] == "passed" and with_spot.summary["notebooks"][1]["skipped"] == WHY
+    suite = ElementTree.parse(with_spot.latest / "junit.xml").getroot()
+    skipped = suite.find("testcase[@name='08_b']/skipped")
+    assert suite.get("skipped") == "1" and skipped is not None and skipped.get("message") == WHY
+    report = (with_spot.latest / "report.html").read_text()
+    assert WHY in report and "there was spot" not in report
+    assert not (with_spot.latest / "08_b.ipynb").exists()
+
+
+def test_named_it_fails_before_anything_starts(with_spot: Desk) -> None:
+    for arguments in (["8"], ["00", "08_b"], ["--from", "8", "--to", "8"]):
+        done = with_spot.run(*arguments)
+        assert done.returncode == 2 and WHY in done.stderr, done.stdout
+        assert not with_spot.latest.exists()
+
+
+def test_what_another_platform_has_runs(with_spot: Desk) -> None:
+    done = with_spot.run("--platform", "gke")
+    assert done.returncode == 0 and with_spot.states()["08_b"] == "passed"
+    done = with_spot.run("--platform", "gke", "-p", "platform.spot=null")
+    assert done.returncode == 0 and with_spot.states()["08_b"] == "skipped"
+
+
+def test_a_failed_run_is_resumed_past_what_was_left_out(with_spot: Desk) -> None:
+    with_spot.put("09_c", notebook("from pathlib import Path\nassert Path('mended').exists()"))
+    assert with_spot.run().returncode == 1
+    assert with_spot.states() == {"00_a": "passed", "08_b": "skipped", "09_c": "failed"}
+    (with_spot.directory / "notebooks" / "mended").touch()
+    again = with_spot.run()
+    assert again.returncode == 0 and "resuming" in again.stdout
+    assert with_spot.states() == {"00_a": "passed", "08_b": "skipped", "09_c": "passed"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from vllm_runbook import charts, params
 from vllm_runbook.cluster import Object, ref_of
 from vllm_runbook.params import Platform
-from vllm_runbook.steps import teardown
+from vllm_runbook.steps import device_plugin, teardown
 from vllm_runbook.steps.inventory import Inventory, inventory
 from vllm_runbook.steps.permissions import TITLES, permissions
 
@@ -89,3 +90,30 @@ def test_only_the_notebooks_asked_for() -> None:
     loaded = params.load("sandbox", "tiny")
     items = inventory(loaded, ["07_disruption"])
     assert refs(items) == {"PodDisruptionBudget llm/vllm-inference"} and not items.missing
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_every_image_comes_through_the_mirror(platform: str) -> None:
+    items = found(platform, **{"images.mirror": "mirror.example"})
+    pulled = [image for item in items.objects for image in images(item)]
+    assert len(pulled) >= 6 and all(image.startswith("mirror.example/") for image in pulled), pulled
+
+
+def images(item: Any) -> Iterator[str]:
+    """Of every container, wherever in an object it stands."""
+    for kind in ("containers", "initContainers"):
+        for container in item.get(kind, ()) if isinstance(item, dict) else ():
+            if isinstance(container, dict) and "image" in container:
+                yield container["image"]
+    for inner in item.values() if isinstance(item, dict) else item if isinstance(item, list) else ():
+        yield from images(inner)
+
+
+@pytest.mark.parametrize("platform", [name for name in PLATFORMS if name != "k3s"])
+def test_what_runs_on_every_gpu_node_runs_on_spot_nodes_too(platform: str) -> None:
+    """Or their GPUs would never be advertised."""
+    loaded = params.load(platform, "qwen3-8b", FROM_MANIFESTS).platform
+    assert loaded.spot is not None
+    (plugin,) = device_plugin.objects(loaded)
+    keys = [each["key"] for each in plugin["spec"]["template"]["spec"]["tolerations"]]
+    assert {each.key for each in loaded.spot.taints} <= set(keys)

@@ -83,7 +83,7 @@ def _fix(snap: Snapshot, code: str, image: str, host: str) -> tuple[str, ...]:
     context = snap.context
     secret = context.kubectl(f"create secret docker-registry pull --docker-server={host} --docker-username=… ")
     account = context.kubectl('patch serviceaccount vllm -p \'{"imagePullSecrets": [{"name": "pull"}]}\'')
-    mirror = context.run("04", "registry_mirror=YOUR-MIRROR")
+    mirror = context.run("04", "images.mirror=YOUR-MIRROR")
     return {
         "image-name": (
             context.run("04", "images.vllm=vllm/vllm-openai:v0.32.0") + "  (a tag that the registry lists)",

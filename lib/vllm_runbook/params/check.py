@@ -1,0 +1,47 @@
+"""Parameter files checked each for itself, without a cluster: before a commit, or in CI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from ..files import directories
+from .errors import ParamsError, Problem
+from .load import KINDS, origins, read, validate
+from .model import Model
+from .platform import Platform
+
+_SCHEMAS: dict[str, tuple[str, type[BaseModel]]] = {
+    KINDS["platform"]: ("platform", Platform),
+    KINDS["model"]: ("model", Model),
+}
+
+
+def found() -> list[Path]:
+    """Every parameter file that a name would lead to."""
+    files: dict[str, Path] = {}
+    for directory in directories("params"):
+        for folder in _SCHEMAS:
+            for file in sorted((directory / folder).glob("*.yaml")):
+                files.setdefault(f"{folder}/{file.name}", file)
+    return list(files.values())
+
+
+def problems(files: Iterable[Path]) -> list[Problem]:
+    """What is wrong with parameter files; their directory (``platforms`` or ``models``) says what they are."""
+    wrong: list[Problem] = []
+    for file in files:
+        folder = file.resolve().parent.name
+        if folder not in _SCHEMAS:
+            wrong.append(Problem(str(file), "(whole file)", None, f"must lie in {' or '.join(_SCHEMAS)}"))
+            continue
+        kind, schema = _SCHEMAS[folder]
+        try:
+            document, lines = read(file)
+        except ParamsError as error:
+            wrong.extend(error.problems)
+            continue
+        validate(kind, schema, document, {}, origins(kind, file, lines), wrong)
+    return wrong
