@@ -87,7 +87,8 @@ def test_pods_go_to_the_right_nodes(platform: str, bare: Cluster) -> None:
     assert "Insufficient nvidia.com/gpu" in told
     if "small" in LOOKS[platform].types:
         assert "node affinity" in told, "smaller GPUs are free, and not taken"
-    there.kubectl("delete", "deployments", "--all", "--grace-period=1")
+    there.kubectl("delete", "deployments", "--all")
+    there.kubectl("delete", "pods", "--all", "--grace-period=0", "--force")
 
 
 def where_weights_may_be_written(platform: str) -> set[str]:
