@@ -11,6 +11,7 @@ from vllm_runbook.cluster import get_in
 from vllm_runbook.errors import RunbookError
 from vllm_runbook.export import Contents, Request, contents, make
 from vllm_runbook.export.contents import LAYERS
+from vllm_runbook.steps.permissions import permissions
 
 FROM_MANIFESTS = {"device_plugin.mode": "manifest", "autoscaling.install": "manifest"}
 
@@ -86,10 +87,24 @@ def test_only_some_notebooks() -> None:
 def test_a_chart_that_can_not_be_rendered_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(charts, "find", lambda _name: None)
     with pytest.raises(RunbookError, match="eks: chart .*can't be exported") as caught:
-        make(Request("kustomize", ("eks",), "qwen3-8b"))
+        make(Request("kustomize", ("eks",), "qwen3-8b", {"autoscaling.install": "helm"}))
     assert "autoscaling.install=manifest" in str(caught.value)
 
 
 def test_a_platform_twice() -> None:
     with pytest.raises(RunbookError, match="named twice"):
         make(Request("kustomize", ("sandbox", "sandbox"), "tiny"))
+
+
+@pytest.mark.parametrize("platform", ["sandbox", "k3s", "eks", "gke", "aks"])
+def test_notebook_12_may_read_and_apply_in_a_dry_run_what_it_compares(platform: str) -> None:
+    items = found(platform)
+    granted = permissions("12_gitops", items.params.platform)
+    having = {(rule.verb, rule.resource, rule.group, rule.namespace) for rule in granted}
+    assert not {rule.verb for rule in granted} & {"delete", "deletecollection", "update", "watch", "list"}
+    for item in items.items:
+        kind, group = item.object["kind"].lower(), item.object["apiVersion"].rpartition("/")[0]
+        plural = f"{kind}es" if kind.endswith("s") else f"{kind}s"
+        for verb in ("get", "create", "patch"):
+            spaces = (item.object["metadata"].get("namespace", ""), "")
+            assert any((verb, plural, group, space) in having for space in spaces), f"{verb} {item.key}"

@@ -30,7 +30,7 @@ def strict(schema: Any) -> Any:
 
 def schemas() -> dict[tuple[str, str], Any]:
     found = {}
-    for file in ("argocd-application.yaml", "flux.yaml"):
+    for file in ("argocd-application.yaml", "flux.yaml", "flux-helm.yaml"):
         for crd in yaml.safe_load_all((SCHEMAS / file).read_text()):
             for version in crd["spec"]["versions"]:
                 key = (f"{crd['spec']['group']}/{version['name']}", crd["spec"]["names"]["kind"])
