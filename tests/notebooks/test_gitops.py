@@ -58,7 +58,7 @@ def test_applied_by_kubectl_the_notebooks_change_nothing(sandbox: Cluster, tree:
     assert code == 1 and {each["state"] for each in missing.values()} == {"missing"}
 
     for layer in LAYERS:
-        sandbox.kubectl("apply", "--server-side", "-k", str(tree / "overlays" / "sandbox" / layer))
+        apply(sandbox, tree, layer)
         if layer == "weights":  # as its README says
             sandbox.kubectl(
                 "label",
@@ -92,8 +92,7 @@ def test_what_others_change_is_found(sandbox: Cluster, tree: Path) -> None:
     assert told.returncode == 1
     assert "drifted Deployment llm/vllm-inference (by kubectl-patch)" in told.stdout
 
-    serving = str(tree / "overlays" / "sandbox" / "serving")
-    sandbox.kubectl("apply", "--server-side", "--force-conflicts", "-k", serving)
+    apply(sandbox, tree, "serving", "--force-conflicts")
     assert drift(sandbox, tree) == (0, {})
 
 
@@ -135,6 +134,14 @@ def test_installed_by_helm_the_notebooks_change_nothing(
     finally:
         helm(sandbox, "uninstall")
         sandbox.kubectl("delete", "namespace", "shop", "--wait=false")
+
+
+def apply(sandbox: Cluster, tree: Path, layer: str, *options: str) -> None:
+    """Stock kubectl, and no namespace of its own."""
+    program = binaries.ensure("kubectl")["kubectl"]
+    command = [str(program), "--kubeconfig", str(sandbox.kubeconfig), "apply", "--server-side", *options, "-k"]
+    done = subprocess.run([*command, str(tree / "overlays" / "sandbox" / layer)], capture_output=True, text=True)
+    assert done.returncode == 0 and "Warning" not in done.stderr, done.stderr
 
 
 def helm(sandbox: Cluster, verb: str, chart: Path | None = None, *arguments: str) -> str:

@@ -26,7 +26,7 @@ def files(request: Request, platforms: Sequence[Contents]) -> Files:
             if layer in each.layers:
                 _overlay(found, layer, base, each)
     for each in platforms:
-        whole = {**_API, "sortOptions": {"order": "fifo"}, "resources": each.layers}
+        whole = {**_API, "resources": each.layers}
         words = f"Everything on {each.platform}, to look at and to compare. To apply it take one layer after the other."
         found[f"overlays/{each.platform}/kustomization.yaml"] = _file(whole, words)
         found |= argocd.kustomize_files(request, each)
@@ -59,7 +59,7 @@ def _overlay(found: Files, layer: str, base: dict[Ref, Item], platform: Contents
     items = platform.of(layer)
     own = _write(found, folder, [item for item in items if item.key[1] not in base])
     shared = [f"../../../base/{layer}"] if base else []
-    document: Object = {**_API, "sortOptions": {"order": "fifo"}, "resources": [*shared, *own]}
+    document: Object = {**_API, "resources": [*shared, *own]}
     changes = []
     for item in items:
         if item.key[1] in base:
