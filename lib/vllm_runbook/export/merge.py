@@ -120,12 +120,17 @@ def _strategic(base: Object, wanted: Object, path: str, operations: list[Object]
 
 
 def _elements(key: str, old: list[Any], new: Any, where: str, operations: list[Object]) -> list[Object]:
-    """Changes of single elements, by name; or one operation that replaces the list."""
+    """Changes of single elements, by name; or one operation that replaces the list.
+
+    Kustomize puts the elements of a patch first, so those before a changed one are named, too: the order of a pod's
+    variables is part of its template, and another order would replace the pods.
+    """
     if key not in _BY_NAME or not _named(old) or not _named(new) or _names(old) != _names(new):
         operations.append({"op": "replace", "path": where, "value": new})
         return []
-    found = []
+    found, last = [], 0
     for at, (before, after) in enumerate(zip(old, new, strict=True)):
-        if change := _strategic(before, after, f"{where}/{at}", operations, builtin=True):
-            found.append({"name": after["name"], **change})
-    return found
+        change = _strategic(before, after, f"{where}/{at}", operations, builtin=True)
+        found.append({"name": after["name"], **change})
+        last = at + 1 if change else last
+    return found[:last]

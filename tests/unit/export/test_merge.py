@@ -48,6 +48,11 @@ class TestPatches:
         new = item({"containers": [{"name": "a", "image": "z", "args": ["1"]}, {"name": "b", "image": "y"}]})
         assert patches(old, new) == Patches({"spec": {"containers": [{"name": "a", "image": "z"}]}})
 
+    def test_elements_before_a_changed_one_are_named_to_keep_the_order(self) -> None:
+        old = item({"env": [{"name": "A"}, {"name": "B", "value": "1"}, {"name": "C"}]})
+        new = item({"env": [{"name": "A"}, {"name": "B", "value": "2"}, {"name": "C"}]})
+        assert patches(old, new) == Patches({"spec": {"env": [{"name": "A"}, {"name": "B", "value": "2"}]}})
+
     def test_lists_that_a_merge_would_only_add_to_are_replaced_by_an_operation(self) -> None:
         old, new = item({"env": [{"name": "A"}, {"name": "B"}]}), item({"env": [{"name": "B"}]})
         assert patches(old, new) == Patches({}, [{"op": "replace", "path": "/spec/env", "value": [{"name": "B"}]}])
