@@ -7,6 +7,7 @@ import click
 from vllm_runbook.commands import normalise, run_notebooks
 from vllm_runbook.doctor.command import doctor
 from vllm_runbook.drills.command import drill
+from vllm_runbook.export.commands import diff, export
 from vllm_runbook.initialise.command import init
 from vllm_runbook.lab.command import lab
 from vllm_runbook.params.command import params
@@ -31,6 +32,8 @@ main.add_command(verify)
 main.add_command(schedule)
 main.add_command(roles)
 main.add_command(lab)
+main.add_command(export)
+main.add_command(diff)
 
 if __name__ == "__main__":
     main()

@@ -5,7 +5,7 @@ from .client import MANAGER, ApiError, Cluster
 from .connect import connect
 from .dry_run import DryRunEnded
 from .objects import API_VERSIONS, Object, Ref, changed, get_in, in_order, load, ref_of
-from .ownership import Conflict, created, is_ours, marked, release
+from .ownership import Conflict, as_managed, created, is_ours, managers, marked, release, step_of
 from .planning import Applied, Change, Plan, apply, delete, plan, wait_gone
 from .programs import Program, program
 from .proxy import ServiceProxy
@@ -35,6 +35,7 @@ __all__ = [
     "State",
     "TimedOut",
     "apply",
+    "as_managed",
     "changed",
     "condition",
     "connect",
@@ -45,6 +46,7 @@ __all__ = [
     "is_ours",
     "is_true",
     "load",
+    "managers",
     "marked",
     "plan",
     "program",
@@ -52,6 +54,7 @@ __all__ = [
     "refused",
     "release",
     "rules",
+    "step_of",
     "wait",
     "wait_gone",
     "watching",

@@ -22,8 +22,21 @@ def is_ours(item: Mapping[str, Any]) -> bool:
     return bool((item["metadata"].get("labels") or {}).get(MANAGED_BY) == MANAGER)
 
 
+def handed_over(item: Mapping[str, Any]) -> bool:
+    """Whether the object came from an export of ours, and belongs to what installed it: Helm puts its own label on."""
+    labels = item["metadata"].get("labels") or {}
+    return STEP in labels and MANAGED_BY in labels and not is_ours(item)
+
+
+def as_managed(item: Object, live: Mapping[str, Any]) -> Object:
+    """The object with the owner's label that the live one has, if it was handed over."""
+    if not handed_over(live):
+        return item
+    return changed(item, {f"metadata.labels[{MANAGED_BY}]": live["metadata"]["labels"][MANAGED_BY]})
+
+
 def step_of(item: Mapping[str, Any]) -> str:
-    """The step that created an object of ours."""
+    """The step that created an object of ours, or that it was exported from."""
     return str((item["metadata"].get("labels") or {}).get(STEP, ""))
 
 

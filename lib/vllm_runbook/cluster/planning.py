@@ -14,7 +14,7 @@ from ..errors import RunbookError
 from ..tables import Table
 from .client import ApiError, Cluster
 from .objects import Object, Ref, in_order, ref_of
-from .ownership import Conflict, is_ours, marked, step_of
+from .ownership import MANAGED_BY, Conflict, handed_over, is_ours, marked, step_of
 from .stream import Selection
 from .waiting import State, is_true, wait
 
@@ -123,6 +123,8 @@ def _change(cluster: Cluster, item: Object, step: str, force: bool, adopt: bool)
     if not is_ours(live) and not adopt:
         if ref.kind == "Namespace":
             return Change(KEEP, ref, item, note="was there before: used as it is")
+        if handed_over(live):
+            return _left_alone(cluster, ref, live, item)
         raise RunbookError(
             f"{ref} exists already, and this runbook did not create it",
             why=f"it lacks our label; created {live['metadata']['creationTimestamp']}",
@@ -136,9 +138,31 @@ def _change(cluster: Cluster, item: Object, step: str, force: bool, adopt: bool)
     except ApiError as error:
         if error.code == 422 and ref.kind == "Job" and "immutable" in error.message:
             return Change(REPLACE, ref, desired, uid=live["metadata"]["uid"], note="a Job can't be changed: made anew")
-        raise _told(ref, error) from error
+        # what isn't stored (an omitted false or "") can't be shared by two managers: a conflict about nothing
+        if error.code != 409 or force or _differing(cluster, ref, live, desired):
+            raise _told(ref, error) from error
+        return Change(UNCHANGED, ref, desired)
     fields = tuple(_difference(_comparable(live), _comparable(after)))
     return Change(UPDATE if fields else UNCHANGED, ref, desired, fields)
+
+
+def _left_alone(cluster: Cluster, ref: Ref, live: Object, item: Object) -> Change:
+    """An object of an export of ours that somebody else installed: fine as long as it is as we would have it."""
+    fields = _differing(cluster, ref, live, item)
+    owner = live["metadata"]["labels"][MANAGED_BY]
+    if fields:
+        raise RunbookError(
+            f"{ref} belongs to {owner}, and isn't as this runbook would have it",
+            why="\n".join(map(str, fields)),
+            next_step=f"Change it by {owner}: export again, and upgrade (docs/gitops.md).",
+        )
+    return Change(UNCHANGED, ref, item, note=f"belongs to {owner}")
+
+
+def _differing(cluster: Cluster, ref: Ref, live: Object, item: Object) -> tuple[FieldChange, ...]:
+    """What would change if every field were taken over."""
+    live, after = _previewed(cluster, ref, live, item, force=True)
+    return tuple(_difference(_comparable(live), _comparable(after)))
 
 
 def _previewed(cluster: Cluster, ref: Ref, live: Object, desired: Object, force: bool) -> tuple[Object, Object]:

@@ -28,9 +28,19 @@ TITLES = {
     "08_spot": "Spot nodes",
     "09_diagnosis": "Diagnosis",
     "10_teardown": "Teardown",
+    "12_gitops": "GitOps",
     "20_onboarding": "Onboarding",
     "30_verify": "Verify",
 }
+
+
+def _gitops(platform: Platform) -> list[Rule]:
+    """To read, and to apply in a dry run, what the notebooks leave in place."""
+    steps = [name for name in _TABLE if name[:2] in ("01", "03", "04", "05", "06", "07", "08")]
+    asked = [rule for name in steps for rule in _TABLE[name](platform)]
+    verbs, others = ("get", "create", "patch", "escalate", "bind"), ("nodes", "pods", "secrets")
+    kept = [each for each in asked if each.verb in verbs and not each.subresource and each.resource not in others]
+    return list(dict.fromkeys(kept))
 
 
 _TABLE: dict[str, Callable[[Platform], list[Rule]]] = {
@@ -45,6 +55,7 @@ _TABLE: dict[str, Callable[[Platform], list[Rule]]] = {
     "08_spot": spot,
     "09_diagnosis": diagnosis,
     "10_teardown": teardown,
+    "12_gitops": _gitops,
     "20_onboarding": drills,
     "30_verify": verify,
 }

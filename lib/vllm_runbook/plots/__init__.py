@@ -7,6 +7,7 @@ from .nodes import NodeGpus, gpu_usage, nodes_figure, waiting_gpus
 from .prefetch import PrefetchProgress
 from .recorder import Recorder
 from .story import Story, story_figure
+from .sync import sync_figure
 from .theme import alt_text, description, figure
 from .timed import Timed, timed_figure
 from .timeline import NodeTimeline, PodTimeline, Span, phase_of
@@ -35,6 +36,7 @@ __all__ = [
     "phase_of",
     "show",
     "story_figure",
+    "sync_figure",
     "timed_figure",
     "waiting_gpus",
     "workloads_figure",

@@ -28,6 +28,7 @@ class Source:
         parameters: what its parameters cell sets, by name.
         summary: what it does, in one line; from its metadata.
         on_request: runs only when it is named, or everything is asked for.
+        comes_last: takes away what the others need: after them, whatever its number.
         named_only: training: not even then.
         needs: fields of the platform without which there is nothing to do.
     """
@@ -37,6 +38,7 @@ class Source:
     title: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     on_request: bool = False
+    comes_last: bool = False
     named_only: bool = False
     needs: tuple[str, ...] = ()
     summary: str = ""
@@ -66,6 +68,7 @@ def _read(file: Path) -> Source:
         title=heading.lstrip("# "),
         parameters=_assignments(cell.source) if cell else {},
         on_request=bool(told.get("on_request")),
+        comes_last=bool(told.get("comes_last")),
         named_only=bool(told.get("named_only")),
         needs=tuple(told.get("needs", ())),
         summary=str(told.get("summary", "")),
@@ -87,21 +90,27 @@ def select(
     """The notebooks to run: the named ones, or those from ``first`` to ``last``.
 
     Args:
-        everything: also those that wait for a request (teardown).
+        everything: also those that wait for a request (GitOps, teardown).
+
+    Returns them in the order of their numbers, and teardown after all of them.
 
     Raises:
         RunbookError: no notebook has such a name or number.
     """
     if names:
         wanted = {_one(found, name).name for name in names}
-        return [source for source in found if source.name in wanted]
+        return _in_order(source for source in found if source.name in wanted)
     begin = found.index(_one(found, first)) if first else 0
     end = found.index(_one(found, last)) if last else len(found) - 1
     asked = [source for source in found[begin : end + 1] if not source.named_only]
     chosen = [source for source in asked if everything or not source.on_request]
     if not chosen:
         raise RunbookError(f"Nothing to run from {first or 'the first'} to {last or 'the last'} notebook")
-    return chosen
+    return _in_order(chosen)
+
+
+def _in_order(chosen: Iterable[Source]) -> list[Source]:
+    return sorted(chosen, key=lambda source: source.comes_last)
 
 
 def lacking(source: Source, platform: Platform) -> str:

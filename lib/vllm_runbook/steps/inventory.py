@@ -31,11 +31,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class Missing:
-    """Something that a notebook leaves in place, or needs, and that can't be computed; and why."""
+    """Something that a notebook leaves in place, or needs, and that can't be computed; and why.
+
+    Attributes:
+        failed: it could be, and this time that failed.
+    """
 
     notebook: str
     what: str
     why: str
+    failed: bool = False
 
 
 class Inventory(list[Entry]):
@@ -74,7 +79,7 @@ def inventory(params: Params, notebooks: Iterable[str] | None = None) -> Invento
                 # as the steps plan each group: what others need comes first
                 found += [Entry(name, item) for item in in_order(part(params, sizing))]
             except RunbookError as error:
-                found.missing.append(Missing(name, _chart(name, params.platform), str(error)))
+                found.missing.append(Missing(name, _chart(name, params.platform), str(error), failed=True))
     found.missing += [each for each in _never(params) if each.notebook in wanted]
     return found
 

@@ -104,6 +104,10 @@ def _teardown(book: Notebook) -> State:
     return State(NO_STATE, f"{ours + played} objects here were created by the runbook")
 
 
+def _gitops(book: Notebook) -> State:
+    return State(NO_STATE, "leaves nothing in the cluster")
+
+
 def _onboarding(book: Notebook) -> State:
     now = drills.running(book)
     return State(NO_STATE, f"the drill {now.drill} is under way" if now else "no drill is under way")
@@ -138,6 +142,7 @@ _CHECKS: dict[str, Callable[[Notebook], State]] = {
     "08_spot": _spot,
     "09_diagnosis": _diagnosis,
     "10_teardown": _teardown,
+    "12_gitops": _gitops,
     "20_onboarding": _onboarding,
     "30_verify": _verification,
 }

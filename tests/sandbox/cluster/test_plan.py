@@ -9,7 +9,7 @@ import pytest
 
 from conftest import Cluster
 from vllm_runbook.cluster import Cluster as Connection
-from vllm_runbook.cluster import Conflict, Ref, State, apply, changed, created, delete, plan, release, wait
+from vllm_runbook.cluster import Conflict, Ref, State, apply, changed, created, delete, marked, plan, release, wait
 from vllm_runbook.cluster.stream import Selection
 from vllm_runbook.errors import RunbookError
 
@@ -70,6 +70,29 @@ def test_a_conflict_names_the_other_manager(cluster: Cluster, connection: Connec
     assert ".spec.replicas is owned by scaler" in str(raised.value)
     apply(connection, plan(connection, [deployment(cluster.namespace, replicas=1)], STEP, force=True))
     assert cluster.get("deployment", "web")["spec"]["replicas"] == 1
+
+
+def test_a_conflict_about_what_is_not_stored_is_none(cluster: Cluster, connection: Connection) -> None:
+    """An empty value is left out by the API server: two managers that apply it conflict, and nothing would change."""
+    item = deployment(cluster.namespace, container={"env": [{"name": "EMPTY", "value": ""}]})
+    connection.apply(marked(item, STEP), manager="somebody")
+    assert actions(connection, item) == ["unchanged"]
+    other = changed(item, {"spec.template.spec.containers[0].env[0].value": "full"})
+    with pytest.raises(Conflict, match="somebody"):
+        plan(connection, [other], STEP)
+
+
+def test_what_helm_installed_from_an_export_is_compared_and_left_alone(
+    cluster: Cluster, connection: Connection
+) -> None:
+    theirs = changed(
+        marked(config_map(cluster.namespace, a="1"), STEP), {"metadata.labels[app.kubernetes.io/managed-by]": "Helm"}
+    )
+    cluster.apply(theirs)
+    assert actions(connection, config_map(cluster.namespace, a="1")) == ["unchanged"]
+    with pytest.raises(RunbookError, match=r"belongs to Helm[\s\S]*~ data.a: 1 -> 2"):
+        plan(connection, [config_map(cluster.namespace, a="2")], STEP)
+    assert list(created(connection, ["ConfigMap"], [cluster.namespace])) == []  # nor is it torn down
 
 
 def test_what_others_created_is_left_alone(cluster: Cluster, connection: Connection) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,7 @@ print("holds")
 """
 
 
-def notebook(
-    *code: str, parameters: str = "", changed: int = 0, on_request: bool = False, needs: Sequence[str] = ()
-) -> Any:
+def notebook(*code: str, parameters: str = "", changed: int = 0, **wishes: Any) -> Any:
     cells = [nbformat.v4.new_markdown_cell("# A title\n\nSome words.")]
     if parameters:
         cells.append(nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}))
@@ -32,10 +29,8 @@ def notebook(
     cells.append(nbformat.v4.new_code_cell(verdict, metadata={"tags": ["verdict"]}))
     book = nbformat.v4.new_notebook(cells=cells)
     book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    if on_request:
-        book.metadata["runbook"] = {"on_request": True}
-    if needs:
-        book.metadata["runbook"] = {"needs": list(needs)}
+    if wishes:
+        book.metadata["runbook"] = wishes
     return book
 
 

@@ -47,9 +47,10 @@ def test_from_to_and_names(desk: Desk) -> None:
         desk.put(name, notebook())
     assert desk.run("--from", "1", "--to", "02_c").returncode == 0
     assert list(desk.states()) == ["01_b", "02_c"]
-    desk.put("10_z", notebook(on_request=True))
+    desk.put("10_z", notebook(on_request=True, comes_last=True))
+    desk.put("11_y", notebook(on_request=True))
     assert desk.run("--from", "3", "--all").returncode == 0
-    assert list(desk.states()) == ["03_d", "10_z"]
+    assert list(desk.states()) == ["03_d", "11_y", "10_z"], "what takes everything away comes last"
     wrong = desk.run("--to", "02_d")
     assert wrong.returncode == 2
     assert "There is no notebook 02_d" in wrong.stderr and "Did you mean" in wrong.stderr
