@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,6 +67,7 @@ def test_applied_by_kubectl_the_notebooks_change_nothing(sandbox: Cluster, tree:
                 "--selector=feature.node.kubernetes.io/pci-10de.present=true",
                 "hardware-type=nvidia-gpu",
             )
+            create_key(sandbox, "llm")
             sandbox.kubectl("-n", "llm", "wait", "--for=condition=complete", "job/prefetch-weights", "--timeout=60s")
 
     done = calm("--to", "07")
@@ -123,6 +125,7 @@ def test_installed_by_helm_the_notebooks_change_nothing(
     try:
         helm(sandbox, "install", chart, "--set=layers.infrastructure=false,layers.serving=false")
         sandbox.kubectl("-n", "shop", "wait", "--for=condition=complete", "job/prefetch-weights", "--timeout=60s")
+        create_key(sandbox, "shop")
         helm(sandbox, "upgrade", chart, "--set=layers.infrastructure=false")
         done = calm("03", "04", "-p", space)
         assert done.code == 0, done.out + done.err
@@ -134,6 +137,12 @@ def test_installed_by_helm_the_notebooks_change_nothing(
     finally:
         helm(sandbox, "uninstall")
         sandbox.kubectl("delete", "namespace", "shop", "--wait=false")
+
+
+def create_key(sandbox: Cluster, namespace: str) -> None:
+    """Secrets are in no export: it names those that must be there."""
+    value = f"--from-literal=key={secrets.token_hex(16)}"
+    sandbox.kubectl("-n", namespace, "create", "secret", "generic", "vllm-api-key", value)
 
 
 def apply(sandbox: Cluster, tree: Path, layer: str, *options: str) -> None:
