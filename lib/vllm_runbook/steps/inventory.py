@@ -143,9 +143,6 @@ def _never(params: Params) -> list[Missing]:
     if platform.api_key.enabled:
         why = "the API key is made at random, or comes from the environment (VLLM_API_KEY)"
         found.append(Missing("04_deploy_vllm", f"Secret {platform.namespace}/{platform.api_key.secret.name}", why))
-    if platform.api_key.enabled:
-        key = f"Secret {platform.namespace}/{platform.api_key.secret.name}"
-        found.append(Missing("04_deploy_vllm", key, "the API key is made once, or comes from VLLM_API_KEY"))
     if platform.metrics.install == "existing":
         found.append(Missing("05_observability", "Prometheus", "the cluster has one (metrics.install existing)"))
     if platform.autoscaling.install == "existing":
