@@ -74,7 +74,7 @@ def test_one_right_less_ends_in_preflight_and_names_it(sandbox: Cluster, account
     assert "No resources found" in sandbox.kubectl("-n", "llm", "get", "lease", ok=False), "the Lease was given back"
 
 
-@pytest.mark.parametrize("notebook", STORY)
+@pytest.mark.parametrize("notebook", [*STORY, "09"])
 def test_each_with_its_own(accounts: Accounts, runs: Path, notebook: str) -> None:
     file = accounts.kubeconfig(notebook, name=f"only-{notebook}")
     done = run_as(file, runs, notebook)
@@ -112,11 +112,7 @@ def test_verify_names_what_was_changed_and_what_is_gone(sandbox: Cluster, accoun
     assert done.stdout.splitlines()[-1].startswith("verify failed")
 
 
-@pytest.mark.parametrize("notebook", ["09", "10"])
-def test_diagnosis_and_teardown_with_their_own(accounts: Accounts, runs: Path, notebook: str) -> None:
-    if notebook == "09":
-        mended = runbook("run", "04", *LIGHT, "--runs-dir", str(runs / "again"))
-        assert mended.returncode == 0, mended.stdout + mended.stderr
-    file = accounts.kubeconfig(notebook, name=f"only-{notebook}")
-    done = run_as(file, runs, notebook, *(["-p", "delete_weights=true"] if notebook == "10" else []))
+def test_teardown_with_its_own(accounts: Accounts, runs: Path) -> None:
+    file = accounts.kubeconfig("10", name="only-10")
+    done = run_as(file, runs, "10", "-p", "delete_weights=true")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
