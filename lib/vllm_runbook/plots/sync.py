@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import plotly.graph_objects as go
 
 from . import theme
+from .stacked import stacked_figure
 
 #: Colour and pattern of a state; in the order in which they are drawn.
 STATES = {
@@ -25,21 +26,5 @@ def sync_figure(objects: Iterable[tuple[str, str]], title: str) -> go.Figure:
         objects: the notebook and the state (one of :data:`STATES`) of each object.
     """
     counts = Counter(objects)
-    names = sorted({notebook for notebook, _ in counts}, reverse=True)
-    traces = []
-    for state, (colour, pattern) in STATES.items():
-        values = [counts[name, state] for name in names]
-        if any(values):
-            traces.append(
-                go.Bar(
-                    name=state,
-                    orientation="h",
-                    y=names,
-                    x=values,
-                    marker={"color": colour, "pattern": {"shape": pattern, "solidity": 0.3}},
-                    hovertemplate="%{y}: %{x} " + state + "<extra></extra>",
-                )
-            )
     words = "; ".join(f"{name}: {count} {state}" for (name, state), count in sorted(counts.items()))
-    layout = {"barmode": "stack", "height": 200 + 34 * len(names)}
-    return theme.figure(title, "objects", "", f"{title}. {words or 'There are no objects'}.", traces, **layout)
+    return stacked_figure(counts, STATES, title, "objects", f"{title}. {words or 'There are no objects'}.")

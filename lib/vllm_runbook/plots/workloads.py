@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import plotly.graph_objects as go
 
-from . import theme
+from .stacked import stacked_figure
 from .timeline import PHASES
 
 
@@ -18,28 +18,5 @@ def workloads_figure(pods: Iterable[tuple[str, str]], title: str = "Pods by work
         pods: the workload and the phase (one of :data:`.timeline.PHASES`) of each pod.
     """
     counts = Counter(pods)
-    names = sorted({workload for workload, _ in counts}, reverse=True)
-    traces = []
-    for phase, (colour, pattern) in PHASES.items():
-        values = [counts[name, phase] for name in names]
-        if any(values):
-            traces.append(
-                go.Bar(
-                    name=phase,
-                    orientation="h",
-                    y=names,
-                    x=values,
-                    marker={"color": colour, "pattern": {"shape": pattern, "solidity": 0.3}},
-                    hovertemplate="%{y}: %{x} " + phase + "<extra></extra>",
-                )
-            )
     words = "; ".join(f"{name}: {count} {phase.lower()}" for (name, phase), count in sorted(counts.items()))
-    return theme.figure(
-        title,
-        "now (pods)",
-        "",
-        f"{title}. {words or 'There are no pods'}.",
-        traces,
-        barmode="stack",
-        height=200 + 34 * len(names),
-    )
+    return stacked_figure(counts, PHASES, title, "now (pods)", f"{title}. {words or 'There are no pods'}.")
