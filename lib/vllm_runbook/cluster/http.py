@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ from .client import ApiError
 from .stream import split_lines
 
 
-class HttpServer:
+class HttpServer(ABC):
     """A server behind some way of reaching it; :class:`ServiceProxy` and :class:`PodTunnel` are such ways."""
 
     def text(self, path: str, **query: Any) -> str:
@@ -48,10 +49,10 @@ class HttpServer:
                 raise ApiError(self._doing("POST", path), int(event["error"].get("code") or 0), event["error"])
             yield event
 
+    @abstractmethod
     def _chunks(self, method: str, path: str, query: Mapping[str, Any], body: Any) -> Iterator[bytes]:
         """The body of one answer as it comes; raises ApiError for a status of 400 and above."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _doing(self, method: str, path: str) -> str:
         """A request in words, for errors."""
-        raise NotImplementedError
