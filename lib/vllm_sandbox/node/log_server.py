@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from aiohttp import web
 
+from vllm_sandbox.node.asked import FindPod, asked_pod
 from vllm_sandbox.node.container import Container
 from vllm_sandbox.node.logs import LogQuery
-from vllm_sandbox.node.pod import PodWorker
 from vllm_sandbox.node.port_forward import port_forward
 
-FindPod = Callable[[str, str], PodWorker | None]
 UNSUPPORTED = "the sandbox runs pods as plain processes and has no {what}; use kubectl logs, or port-forward"
 
 
@@ -56,11 +55,7 @@ def _unsupported(what: str):  # type: ignore[no-untyped-def]
 def _logs(find_pod: FindPod):  # type: ignore[no-untyped-def]
     async def handler(request: web.Request) -> web.StreamResponse:
         names = request.match_info
-        pod = find_pod(names["namespace"], names["pod"])
-        if pod is None:
-            return web.Response(status=404, text=f'pod "{names["pod"]}" not found')
-        if not pod.node.kubelet.is_set():
-            return web.Response(status=503, text=f"the kubelet of node {pod.node.name} is stopped")
+        pod = asked_pod(find_pod, request)
         container = next((c for c in pod.containers if c.name == names["container"]), None)
         if container is None:
             return web.Response(status=404, text=f'container "{names["container"]}" not found in pod "{names["pod"]}"')

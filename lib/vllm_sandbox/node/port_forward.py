@@ -16,10 +16,10 @@ from typing import cast
 
 from aiohttp import WSMsgType, web
 
+from vllm_sandbox.node.asked import FindPod, asked_pod
 from vllm_sandbox.node.pod import PodWorker
 from vllm_sandbox.node.spdy import Kind, Reader, SpdyError, Writer
 
-FindPod = Callable[[str, str], PodWorker | None]
 SPDY, PROTOCOL, CHANNELS = "SPDY/3.1", "portforward.k8s.io", "v4.channel.k8s.io"
 _CHUNK = 64 * 1024
 
@@ -28,12 +28,7 @@ def port_forward(find_pod: FindPod) -> Callable[[web.Request], Awaitable[web.Str
     """The handler of ``/portForward/{namespace}/{pod}``."""
 
     async def handler(request: web.Request) -> web.StreamResponse:
-        names = request.match_info
-        pod = find_pod(names["namespace"], names["pod"])
-        if pod is None:
-            return web.Response(status=404, text=f'pod "{names["pod"]}" not found')
-        if not pod.node.kubelet.is_set():
-            return web.Response(status=503, text=f"the kubelet of node {pod.node.name} is stopped")
+        pod = asked_pod(find_pod, request)
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await _over_websocket(request, pod)
         if request.headers.get("Upgrade") == SPDY and PROTOCOL in _offered(request):
