@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import uvloop
 from aiohttp import web
 
-from vllm_sandbox.vllm import VERSION, flags, log, memory, timing
+from vllm_sandbox.vllm import VERSION, flags, log, lora, memory, timing
 from vllm_sandbox.vllm.checkpoint import Checkpoint, StartError, find, read
 from vllm_sandbox.vllm.engine import Engine
 from vllm_sandbox.vllm.host_memory import Reporter, used
@@ -53,6 +53,7 @@ async def _serve(args: Namespace) -> int:
     _check_environment()
     listener = _bind(args)
     model, gpus = _check(args, name)
+    adapters = lora.load(args)
     layout = memory.lay_out(args, model, gpus[0])
     gpu_count = args.tensor_parallel_size * args.pipeline_parallel_size
     requests_of: list[Engine] = []
@@ -66,15 +67,17 @@ async def _serve(args: Namespace) -> int:
         reporter.cancel()
         return 0
     served = args.served_model_name or [name]
-    metrics = Metrics(served[0], _cache_info(args, layout))
+    gauge = lora.Gauge(args.max_loras) if args.enable_lora else None
+    metrics = Metrics(served[0], _cache_info(args, layout), gauge)
     step = timing.StepTime(layout.weight_bytes, layout.kv_bytes_per_token, model.parameters, gpu_count)
-    engine = Engine(layout, step, metrics, args.max_num_queued_reqs, args.max_num_queued_tokens)
+    engine = Engine(layout, step, metrics, args.max_num_queued_reqs, args.max_num_queued_tokens, args.max_loras)
     metrics.engine = engine
     requests_of.append(engine)
     serving = Serving(
         engine=engine,
         metrics=metrics,
         names=served,
+        adapters=adapters,
         root=name,
         max_model_len=layout.max_model_len,
         vocab=model.vocab,

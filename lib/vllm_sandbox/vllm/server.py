@@ -15,6 +15,7 @@ from aiohttp import web
 from vllm_sandbox.vllm import VERSION, tokenizer
 from vllm_sandbox.vllm.answers import DONE, Answer
 from vllm_sandbox.vllm.engine import Engine, EngineBusy, Sequence
+from vllm_sandbox.vllm.lora import Adapter
 from vllm_sandbox.vllm.metrics import Metrics
 from vllm_sandbox.vllm.requests import BUSY, DEAD, Job, RequestError, body_of, check_model, parse
 from vllm_sandbox.vllm.timing import FRONTEND_S
@@ -46,6 +47,7 @@ class Serving:
 
     Attributes:
         names: under which the model is known; root: its path or id.
+        adapters: LoRA adapters, which requests name instead of the model.
         draining: SIGTERM came: health stays well, completions are refused.
     """
 
@@ -56,6 +58,7 @@ class Serving:
     max_model_len: int
     vocab: int
     fingerprint: str
+    adapters: list[Adapter] = field(default_factory=list)
     api_keys: list[str] = field(default_factory=list)
     access_log: bool = True
     draining: bool = False
@@ -180,11 +183,16 @@ class Application:
         data = [
             {"id": name, **common, "max_model_len": serving.max_model_len, "permission": []} for name in serving.names
         ]
+        data += [
+            {"id": each.name, **common, "root": each.path, "parent": serving.names[0]}
+            | {"max_model_len": None, "permission": []}
+            for each in serving.adapters
+        ]
         return web.json_response({"object": "list", "data": data}, dumps=_compact)
 
     async def _tokenize(self, request: web.Request) -> web.Response:
         body = body_of(await request.read())
-        check_model(body, self._serving.names)
+        check_model(body, self._serving.names, self._adapters())
         pieces = tokenizer.pieces(str(body.get("prompt", "")))
         tokens = [tokenizer.token_id(piece, self._serving.vocab) for piece in pieces]
         answer = {
@@ -213,7 +221,9 @@ class Application:
     async def _complete(self, request: web.Request, *, chat: bool) -> web.StreamResponse:
         serving = self._serving
         body = body_of(await request.read())
-        job = parse(body, chat=chat, names=serving.names, max_model_len=serving.max_model_len)
+        job = parse(
+            body, chat=chat, names=serving.names, max_model_len=serving.max_model_len, adapters=self._adapters()
+        )
         await asyncio.sleep(FRONTEND_S)
         if serving.draining:
             raise DEAD
@@ -227,7 +237,15 @@ class Application:
         output = _Output(job)
         now = asyncio.get_running_loop().time()
         sequences = [
-            Sequence(job.prompt_tokens, *job.end(i), output.sink(i), now, max_tokens=job.max_tokens, params_n=job.n)
+            Sequence(
+                job.prompt_tokens,
+                *job.end(i),
+                output.sink(i),
+                now,
+                max_tokens=job.max_tokens,
+                params_n=job.n,
+                adapter=job.adapter,
+            )
             for i in range(job.n)
         ]
         for sequence in sequences:
@@ -242,6 +260,9 @@ class Application:
         finally:
             for sequence in sequences:
                 serving.engine.abort(sequence)
+
+    def _adapters(self) -> list[str]:
+        return [each.name for each in self._serving.adapters]
 
     async def _stream(self, request: web.Request, answer: Answer, output: _Output) -> web.StreamResponse:
         response = await self._open_stream(request)
