@@ -325,7 +325,8 @@ class Results(Strict):
 class Platform(Strict):
     """One cluster.
 
-    ``registry`` names the file of params/registry with the models that notebook 13 serves together (or is a path).
+    ``registry`` names the file of params/registry with the models that notebook 13 serves together (or is a path);
+    null: there are none.
     ``request_memory_mib`` is the host memory that a server holds for one request, running or waiting: it grows with
     prompts (images above all), so measure yours. ``time_scale`` is 1 everywhere but in a sandbox, where long
     durations are divided by it.
@@ -350,7 +351,7 @@ class Platform(Strict):
     rollout: Rollout = Rollout()
     rehearsal: Rehearsal = Rehearsal()
     results: Results = Results()
-    registry: str = Field(default="default", min_length=1, description="a file of params/registry, or a path")
+    registry: str | None = Field(default=None, min_length=1)
     request_memory_mib: float = Field(default=2, gt=0)
     time_scale: float = Field(default=1, ge=1)
 

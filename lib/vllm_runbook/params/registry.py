@@ -122,8 +122,11 @@ def load_registry(platform: Platform) -> Catalogue:
     """The registry that a platform names, and every model in it.
 
     Raises:
-        ParamsError: with every problem, by file, line and field.
+        ParamsError: with every problem, by file, line and field; or the platform names none.
     """
+    if platform.registry is None:
+        allowed = f"a file of params/registry ({', '.join(names('registry'))}), or a path"
+        raise ParamsError([Problem("parameters", "platform.registry", None, allowed)])
     file = find("registry", platform.registry)
     document, lines = read(file)
     problems: list[Problem] = []

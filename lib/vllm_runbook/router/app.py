@@ -15,7 +15,7 @@ from vllm_runbook.router.answers import Refusal, model_of, unknown
 from vllm_runbook.router.metrics import UNKNOWN, Metrics
 from vllm_runbook.router.routes import Backend, Routes
 from vllm_runbook.router.upstream import Upstream
-from vllm_runbook.router.waiting import Waiting
+from vllm_runbook.router.waiting import Room, Waiting
 
 #: Requests that name their model in the body.
 ROUTED = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
@@ -28,12 +28,14 @@ class Settings:
 
     Attributes:
         max_body_bytes: of a request; a larger one gets 413.
+        max_held_bytes: of all held requests together; one more gets 503.
         silence_seconds: after which a server that says nothing is given up.
         api_key: that clients must send, as to a server; None: everybody may ask. Passed on in any case.
     """
 
     routes: Routes
-    max_body_bytes: int = 16 * 2**20
+    max_body_bytes: int = 4 * 2**20
+    max_held_bytes: int = 128 * 2**20
     silence_seconds: float = 600
     api_key: str | None = None
 
@@ -69,8 +71,9 @@ class Router:
 
     async def _connections(self, _app: web.Application) -> AsyncIterator[None]:
         self._upstream = Upstream(self._settings.silence_seconds)
+        limit, room = self._routes.queue_per_model, Room(self._settings.max_held_bytes)
         self._waiting = {
-            backend.name: Waiting(backend, self._routes.queue_per_model, self.metrics, self._upstream.healthy)
+            backend.name: Waiting(backend, limit, room, self.metrics, self._upstream.healthy)
             for backend in self._routes.backends
         }
         yield
@@ -133,7 +136,7 @@ class Router:
         if answer is None:
             waiting = self._waiting[backend.name]
             deadline = asyncio.get_running_loop().time() + backend.hold_seconds
-            with waiting.place():
+            with waiting.place(len(body)):
                 while answer is None:
                     await waiting.ready(deadline)
                     answer = await self._open(request, backend, body)

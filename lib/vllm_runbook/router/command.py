@@ -29,7 +29,8 @@ _BAD_ARGUMENTS = 2
 )
 @click.option("--host", default="0.0.0.0", help="Address to listen at.")
 @click.option("--port", default=8080, type=click.IntRange(1, 65535), help="Port to listen at.")
-@click.option("--max-body-mib", default=16, type=click.IntRange(1, 1024), help="Largest request body.")
+@click.option("--max-body-mib", default=4, type=click.IntRange(1, 1024), help="Largest request body.")
+@click.option("--max-held-mib", default=128, type=click.IntRange(1), help="Bodies of held requests, all together.")
 @click.option("--silence-seconds", default=600.0, type=click.FloatRange(1), help="Patience with a silent server.")
 @click.option("--drain-seconds", default=90.0, type=click.FloatRange(0), help="For answers under way, after SIGTERM.")
 def command(**options: Any) -> int:
@@ -43,7 +44,9 @@ def command(**options: Any) -> int:
         routes = read(options["routes"])
     except (ValueError, RoutesError) as error:
         raise click.UsageError(str(error)) from error
-    settings = Settings(routes, options["max_body_mib"] * 2**20, options["silence_seconds"], key)
+    settings = Settings(
+        routes, options["max_body_mib"] * 2**20, options["max_held_mib"] * 2**20, options["silence_seconds"], key
+    )
     output = Output(sys.stdout, key)
     return uvloop.run(_serve(settings, (options["host"], options["port"]), options["drain_seconds"], output))
 

@@ -20,6 +20,18 @@ INTERVAL_S = 0.5
 _RETRY_S = 30
 
 
+class Room:
+    """Memory for the bodies of held requests, of all models together."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.used = 0
+
+    def takes(self, size: int) -> bool:
+        """Whether so many bytes more are allowed."""
+        return self.used + size <= self.limit_bytes
+
+
 class Waiting:
     """Those who wait for one backend.
 
@@ -29,30 +41,34 @@ class Waiting:
     """
 
     def __init__(
-        self, backend: Backend, limit: int, metrics: Metrics, healthy: Callable[[Backend], Awaitable[bool]]
+        self, backend: Backend, limit: int, room: Room, metrics: Metrics, healthy: Callable[[Backend], Awaitable[bool]]
     ) -> None:
-        self._backend, self._limit, self._healthy = backend, limit, healthy
+        self._backend, self._limit, self._room, self._healthy = backend, limit, room, healthy
         self._pending, self._held = metrics.pending.labels(backend.name), metrics.held.labels(backend.name)
         self._probe: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
         self.count = 0
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """A place in the queue.
+    def place(self, size: int) -> Iterator[None]:
+        """A place in the queue for a request of so many bytes.
 
         Raises:
             Refusal: 503, it is full.
         """
         if self.count >= self._limit:
             raise self._refusal(f"{self.count} requests wait for it already")
+        if not self._room.takes(size):
+            raise self._refusal(f"held requests fill {self._room.limit_bytes // 2**20} MiB already")
         began = asyncio.get_running_loop().time()
         self.count += 1
+        self._room.used += size
         self._pending.set(self.count)
         try:
             yield
         finally:
             self.count -= 1
+            self._room.used -= size
             self._pending.set(self.count)
             self._held.observe(asyncio.get_running_loop().time() - began)
 

@@ -19,6 +19,8 @@ from ..errors import RunbookError
 from ..params import Params, Platform
 from ..sizing import Sizing
 from . import autoscaling, deploy, device_plugin, disruption, keda, observability, provisioning, spot, weights
+from . import router as routers
+from . import served_models as models
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,10 @@ def inventory(params: Params, notebooks: Iterable[str] | None = None) -> Invento
     return found
 
 
+#: Notebooks of the plain story; 13 is beside it, and only looked at when it is named.
+STORY: tuple[str, ...] = ("01_device_plugin", "02_label_gpu_nodes", "03_storage_weights", "04_deploy_vllm")
+STORY += ("05_observability", "06_autoscaling", "07_disruption", "08_spot")
+
 _Part = Callable[[Params, Sizing], list[Object]]
 
 
@@ -93,6 +99,14 @@ def _of_platform(part: Callable[[Platform], list[Object]]) -> _Part:
 
 def _spot(params: Params, sizing: Sizing) -> list[Object]:
     return spot.objects(params, sizing) if params.platform.spot is not None else []
+
+
+def _of_registry(part: Callable[[Params], list[Object]]) -> _Part:
+    return lambda params, _: part(params) if params.platform.registry else []
+
+
+def _models_namespace(params: Params) -> list[Object]:
+    return [weights.namespace_object(models.there(params.platform))]
 
 
 #: What each notebook plans, group by group.
@@ -109,6 +123,13 @@ _STEPS: dict[str, tuple[_Part, ...]] = {
     "06_autoscaling": (_of_platform(keda.objects), lambda params, _: [autoscaling.scaled_object(params)]),
     "07_disruption": (_of_platform(lambda platform: [disruption.budget(platform)]),),
     "08_spot": (_of_platform(provisioning.objects), _of_platform(provisioning.pools), _spot),
+    "13_multi_model": (
+        _of_registry(_models_namespace),
+        _of_registry(models.weight_objects),
+        _of_registry(models.server_objects),
+        _of_registry(routers.objects),
+        _of_registry(models.scaled_objects),
+    ),
 }
 
 

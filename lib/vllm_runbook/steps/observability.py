@@ -16,7 +16,7 @@ from ..notebook import Notebook
 from ..params import Platform
 from ..prometheus import Prometheus
 from ..tables import Table
-from . import deploy, gpu_nodes
+from . import deploy, gpu_nodes, weights
 
 DEPLOYMENT = "prometheus-server"
 #: Annotation of the pod template: a change of the configuration starts a new pod.
@@ -25,8 +25,9 @@ _START_SECONDS = 300
 
 
 def namespaces(platform: Platform) -> list[str]:
-    """Namespaces whose servers are scraped: ours, and the rehearsed guide's where the platform allows it."""
-    return [platform.namespace, *([platform.naive_namespace] if platform.rehearsal.outage else [])]
+    """Namespaces whose servers are scraped: ours, and the guide's and a registry's where there are such."""
+    naive = [platform.naive_namespace] if platform.rehearsal.outage else []
+    return [platform.namespace, *naive, *([platform.models_namespace] if platform.registry else [])]
 
 
 def require(book: Notebook) -> None:
@@ -89,7 +90,9 @@ def _ours(platform: Platform) -> list[Object]:
         else:
             item = k8s.changed(item, {"metadata.namespace": metrics.namespace})
             found.append(gpu_nodes.keep_off(item, platform) if kind == "Deployment" else item)
-    others = [manifest("naive/namespace.yaml", name) for name in spaces[1:]]
+    naive = manifest("naive/namespace.yaml", platform.naive_namespace)
+    models = weights.namespace_object(platform.model_copy(update={"namespace": platform.models_namespace}))
+    others = [item for item in (naive, models) if item["metadata"]["name"] in spaces]
     config = next(item for item in found if item["kind"] == "ConfigMap")
     config["data"]["prometheus.yml"] = _configured(platform, config["data"]["prometheus.yml"])
     server = next(item for item in found if item["kind"] == "Deployment")

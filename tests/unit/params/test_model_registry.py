@@ -37,10 +37,10 @@ def refusal(directory: Path, text: str) -> str:
     return str(caught.value)
 
 
-def test_every_platforms_registry_is_there_and_valid() -> None:
+def test_ours_are_valid_and_have_both_kinds() -> None:
     assert names("registry") == ["default", "sandbox"]
-    for platform in names("platform"):
-        found = load_registry(params.load(platform, "tiny").platform)
+    for name in names("registry"):
+        found = load_registry(params.load("sandbox", "tiny", {"registry": name}).platform)
         assert any(each.entry.cold for each in found.models) and any(not each.entry.cold for each in found.models)
 
 
@@ -74,6 +74,11 @@ def test_no_such_registry() -> None:
     with pytest.raises(ParamsError, match="platform.registry|registry") as caught:
         load_registry(params.load("sandbox", "tiny", {"registry": "sandbx"}).platform)
     assert "Did you mean 'sandbox'?" in str(caught.value)
+
+
+def test_a_platform_without_one_says_what_there_is() -> None:
+    with pytest.raises(ParamsError, match=r"platform.registry: a file of params/registry \(default, sandbox\)"):
+        load_registry(params.load("eks", "tiny").platform)
 
 
 def test_params_check_knows_registries(tmp_path: Path) -> None:

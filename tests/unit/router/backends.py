@@ -106,9 +106,11 @@ class Client:
 
 
 @asynccontextmanager
-async def router(table: Routes, *, body: int = 2**20, key: str | None = None) -> AsyncIterator[Client]:
+async def router(
+    table: Routes, *, body: int = 2**20, held: int = 2**30, key: str | None = None
+) -> AsyncIterator[Client]:
     """A running router, and who asks it."""
-    made = Router(Settings(table, max_body_bytes=body, silence_seconds=20, api_key=key))
+    made = Router(Settings(table, max_body_bytes=body, max_held_bytes=held, silence_seconds=20, api_key=key))
     runner = web.AppRunner(made.build(), handler_cancellation=True, shutdown_timeout=1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -56,6 +56,21 @@ async def test_one_more_than_the_queue_holds_is_refused_at_once() -> None:
     await server.stop()
 
 
+async def test_held_bodies_have_a_limit_together() -> None:
+    async with router(routes({"cold": free_port(), "other": free_port()}), held=30) as client:
+        asked = asyncio.create_task(client.ask("cold"))
+        await until_pending(client, 1)
+        status, text = await client.ask("other")
+        assert status == 503 and "held requests fill" in text
+        asked.cancel()
+        await until_pending(client, 0)
+        other = asyncio.create_task(client.ask("other"))
+        async with asyncio.timeout(10):
+            while await client.metric('vllm_runbook_router_pending_requests{model="other"}') != 1:
+                await asyncio.sleep(0.02)
+        other.cancel()
+
+
 async def test_nobody_is_held_for_ever() -> None:
     async with (
         router(routes({"cold": free_port()}, hold=0.7)) as client,
