@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from .. import sizing as sizes
-from ..cluster import Object, in_order
+from ..cluster import Object, in_order, ref_of
 from ..errors import RunbookError
 from ..params import Params, Platform
 from ..sizing import Sizing
@@ -56,6 +56,10 @@ class Inventory(list[Entry]):
         super().__init__()
         self.missing: list[Missing] = []
 
+    def has(self, item: Object) -> bool:
+        """Whether an earlier notebook leaves this object, too: it is that one's."""
+        return any(ref_of(entry.object) == ref_of(item) for entry in self)
+
     @property
     def objects(self) -> list[Object]:
         """Only the objects."""
@@ -79,7 +83,7 @@ def inventory(params: Params, notebooks: Iterable[str] | None = None) -> Invento
         for part in parts if name in wanted else ():
             try:
                 # as the steps plan each group: what others need comes first
-                found += [Entry(name, item) for item in in_order(part(params, sizing))]
+                found += [Entry(name, item) for item in in_order(part(params, sizing)) if not found.has(item)]
             except RunbookError as error:
                 found.missing.append(Missing(name, _chart(name, params.platform), str(error), failed=True))
     found.missing += [each for each in _never(params) if each.notebook in wanted]

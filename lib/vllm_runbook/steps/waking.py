@@ -18,6 +18,7 @@ from ..errors import RunbookError
 from ..notebook import Notebook
 from ..plots import theme
 from ..tables import Table
+from . import one_endpoint
 from .observability import prometheus
 from .served_models import Server
 

@@ -119,16 +119,11 @@ def test_the_routers_table(ours: Params) -> None:
 
 def test_another_table_starts_other_routers(tmp_path: Path) -> None:
     def digest(text: str) -> str:
-        items = router.objects(written(tmp_path, text))
-        return str(
-            get_in(kinds(items, "Deployment")["model-router"], "spec.template.metadata.annotations")[
-                observability.CONFIG_HASH
-            ]
-        )
+        item = kinds(router.objects(written(tmp_path, text)), "Deployment")["model-router"]
+        return str(get_in(item, f"spec.template.metadata.annotations[{observability.CONFIG_HASH}]"))
 
-    assert (
-        digest("  - model: tiny\n") == digest("  - model: tiny\n") != digest("  - model: tiny\n    hold_seconds: 5\n")
-    )
+    plain = "  - model: tiny\n"
+    assert digest(plain) == digest(plain) != digest(f"{plain}    hold_seconds: 5\n")
 
 
 def test_without_key_and_policies_there_is_neither(tmp_path: Path) -> None:
