@@ -29,16 +29,18 @@ def listing(book: Notebook) -> Table:
 
 def ask_all(book: Notebook, found: list[Server]) -> Table:
     """One question to every model that always runs and to each of its adapters; notes the checks."""
-    asked, rows = endpoint(book), []
+    asked, rows, right = endpoint(book), [], True
     for server in (each for each in found if not each.cold):
         adapters = [adapter.name for adapter in server.served.entry.adapters]
-        for name in [*server.served.names, *adapters]:
+        expected = dict.fromkeys(server.served.names, server.served.names[0]) | {name: name for name in adapters}
+        for name, by in expected.items():
             answer = asked.json("v1/chat/completions", question(name))
             choice = answer["choices"][0]
             rows.append((name, server.name, answer["model"], choice["finish_reason"], choice["message"]["content"]))
+            right &= answer["model"] == by
             if name in adapters:
                 book.check(f"adapter {name} answers by its own name", answer["model"] == name)
-    book.check("every model answers at one endpoint, by its name", all(row[0] == row[2] for row in rows))
+    book.check("every model answers at one endpoint, whichever of its names is asked for", right)
     return Table(("asked for", "server", "answered by", "ended", "answer"), rows)
 
 

@@ -1,7 +1,8 @@
 """LoRA adapters as the server takes them: ``--lora-modules``, checked at the start, and what they cost.
 
-The words are vLLM's: LoRAParserAction (entrypoints/openai/cli_args.py), PEFTHelper (lora/peft_helper.py),
-LoRAAdapterNotFoundError (exceptions.py), and the gauge of v1/metrics/loggers.py.
+Read in vLLM 0.32.0: LoRAParserAction (entrypoints/launchers/cli_args.py), OpenAIServingModels
+(entrypoints/openai/models/serving.py), PEFTHelper (lora/peft_helper.py), LoRAAdapterNotFoundError (exceptions.py), the
+gauge (v1/metrics/loggers.py) and what its labels hold (v1/metrics/stats.py).
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from argparse import Namespace
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from vllm_sandbox.vllm.checkpoint import Checkpoint, StartError
+
+_CALL = "ValueError: Call to add_lora method failed"
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Modules(argparse.Action):
             if not item:
                 continue
             if "=" in item and "," not in item:
-                name, path = item.split("=")
+                name, path = item.split("=", 1)
                 found.append(Adapter(name, path))
                 continue
             try:
@@ -54,8 +57,20 @@ class Modules(argparse.Action):
         setattr(namespace, self.dest, found)
 
 
+def take_out(body: dict[str, Any], adapters: list[Adapter]) -> str:
+    """The adapter that a request names as its model; the rest of the request is then the model's own.
+
+    Empty if it names none.
+    """
+    name = body.get("model")
+    if not any(each.name == name for each in adapters):
+        return ""
+    del body["model"]
+    return str(name)
+
+
 def load(args: Namespace) -> list[Adapter]:
-    """The adapters of the start; each is looked at, as the server loads each before it serves.
+    """The adapters of the start: loaded after the model, and before the port answers.
 
     Raises:
         StartError: LoRA isn't enabled, an adapter isn't there, or its rank is larger than what room is made for.
@@ -63,17 +78,14 @@ def load(args: Namespace) -> list[Adapter]:
     adapters: list[Adapter] = args.lora_modules or []
     for adapter in adapters:
         if not args.enable_lora:
-            raise StartError("RuntimeError: LoRA is not enabled. Use --enable-lora to enable LoRA.")
+            raise StartError(f"{_CALL}: LoRA is not enabled. Use --enable-lora to enable LoRA.")
         file = Path(adapter.path) / "adapter_config.json"
         weights = file.with_name("adapter_model.safetensors")
         if not file.is_file() or not weights.is_file():
-            raise StartError(
-                "vllm.exceptions.LoRAAdapterNotFoundError: "
-                f"Loading lora {adapter.name} failed: No adapter found for {adapter.path}"
-            )
+            raise StartError(f"ValueError: Loading lora {adapter.name} failed: No adapter found for {adapter.path}")
         rank, most = int(json.loads(file.read_text())["r"]), int(args.max_lora_rank)
         if rank > most:
-            raise StartError(f"ValueError: LoRA rank {rank} is greater than max_lora_rank {most}.")
+            raise StartError(f"{_CALL}: LoRA rank {rank} is greater than max_lora_rank {most}.")
     return adapters
 
 
@@ -86,27 +98,36 @@ def reserved_bytes(args: Namespace, model: Checkpoint) -> int:
     return int(args.max_loras) * int(args.max_lora_rank) * width * model.layers * 2
 
 
+class Request(Protocol):
+    """What the gauge must know of a request."""
+
+    adapter: str
+    arrived: float
+
+
 class Gauge:
     """``vllm:lora_requests_info``: the time at which the adapters of its labels ran and waited.
 
-    A new series for each combination, written at every step; none before the first.
+    Both labels have every adapter with a request, whether that runs or waits: they are the keys of two counts, and
+    both counts have the same. A new series for each combination, written at every step; none before the first.
     """
 
     def __init__(self, max_loras: int) -> None:
         self._max_loras = max_loras
-        self._at: dict[tuple[str, str], float] = {}
+        self._at: dict[str, float] = {}
 
-    def step(self, running: Iterable[str], waiting: Iterable[str]) -> None:
-        names = ",".join(dict.fromkeys(filter(None, running))), ",".join(dict.fromkeys(filter(None, waiting)))
-        self._at[names] = time.time()
+    def step(self, sequences: Iterable[Request]) -> None:
+        """A step has ended; what runs and waits now."""
+        inside = sorted((each for each in sequences if each.adapter), key=lambda each: each.arrived)
+        self._at[",".join(dict.fromkeys(each.adapter for each in inside))] = time.time()
 
     def lines(self) -> list[str]:
         """Lines of the page."""
         return [
             "# TYPE vllm:lora_requests_info gauge",
             *(
-                f'vllm:lora_requests_info{{max_lora="{self._max_loras}",running_lora_adapters="{running}",'
-                f'waiting_lora_adapters="{waiting}"}} {at!r}'
-                for (running, waiting), at in self._at.items()
+                f'vllm:lora_requests_info{{max_lora="{self._max_loras}",running_lora_adapters="{names}",'
+                f'waiting_lora_adapters="{names}"}} {at!r}'
+                for names, at in self._at.items()
             ),
         ]

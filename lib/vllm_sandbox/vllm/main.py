@@ -53,7 +53,6 @@ async def _serve(args: Namespace) -> int:
     _check_environment()
     listener = _bind(args)
     model, gpus = _check(args, name)
-    adapters = lora.load(args)
     layout = memory.lay_out(args, model, gpus[0])
     gpu_count = args.tensor_parallel_size * args.pipeline_parallel_size
     requests_of: list[Engine] = []
@@ -66,6 +65,7 @@ async def _serve(args: Namespace) -> int:
     if not await _load(args, model, layout, stop):
         reporter.cancel()
         return 0
+    adapters = lora.load(args)
     served = args.served_model_name or [name]
     gauge = lora.Gauge(args.max_loras) if args.enable_lora else None
     metrics = Metrics(served[0], _cache_info(args, layout), gauge)

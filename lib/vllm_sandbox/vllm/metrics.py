@@ -78,8 +78,7 @@ class Metrics:
             self._counts["generation_tokens", ""] += decoded
             self._histograms["vllm:inter_token_latency_seconds"].observe(interval, decoded)
         if self._lora and self.engine:
-            running, waiting = self.engine.running, self.engine.waiting
-            self._lora.step((each.adapter for each in running), (each.adapter for each in waiting))
+            self._lora.step([*self.engine.running, *self.engine.waiting])
 
     def preempted(self) -> None:
         self._counts["num_preemptions", ""] += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,7 +40,6 @@ class Job:
     Attributes:
         prompt: what the answer's length is derived from; prompt_tokens: its length.
         ends_after, end_reason: when it will end by itself.
-        adapter: ``model``, where that is a LoRA adapter's name.
     """
 
     model: str
@@ -55,7 +53,6 @@ class Job:
     ignore_eos: bool = False
     min_tokens: int = 0
     stop: list[str] = field(default_factory=list)
-    adapter: str = ""
 
     def end(self, index: int) -> tuple[int, str]:
         """Tokens of answer number ``index`` and why it ends there."""
@@ -92,9 +89,7 @@ def body_of(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def parse(
-    body: dict[str, Any], *, chat: bool, names: list[str], max_model_len: int, adapters: Collection[str] = ()
-) -> Job:
+def parse(body: dict[str, Any], *, chat: bool, names: list[str], max_model_len: int) -> Job:
     """Validate a completion request, in the real server's order.
 
     Raises:
@@ -107,7 +102,7 @@ def parse(
             f"'input': '<dict of {len(body)} items>'}}"
         )
         raise RequestError(detail, "Bad Request", f"body.{required}")
-    model = check_model(body, names, adapters)
+    model = check_model(body, names)
     _check_sampling(body)
     prompt = _chat_text(body["messages"]) if chat else _prompt_text(body["prompt"])
     extra = tokenizer.PER_CHAT + tokenizer.PER_MESSAGE * len(body["messages"]) if chat else 0
@@ -127,18 +122,17 @@ def parse(
         ignore_eos=bool(body.get("ignore_eos")),
         min_tokens=int(body.get("min_tokens") or 0),
         stop=[stop] if isinstance(stop, str) else list(stop),
-        adapter=model if model in adapters else "",
     )
 
 
-def check_model(body: dict[str, Any], names: list[str], adapters: Collection[str] = ()) -> str:
-    """The name under which the model, or an adapter of it, is asked for.
+def check_model(body: dict[str, Any], names: list[str]) -> str:
+    """The name under which the model is asked for.
 
     Raises:
         RequestError: 404, it isn't served.
     """
     model = body.get("model") or names[0]
-    if model not in names and model not in adapters:
+    if model not in names:
         message = f"The model `{model}` does not exist. Valid aliases: {', '.join(names)}."
         raise RequestError(message, "NotFoundError", "model", 404)
     return str(model)

@@ -7,15 +7,14 @@ import json
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aiohttp import web
 
-from vllm_sandbox.vllm import VERSION, tokenizer
+from vllm_sandbox.vllm import VERSION, lora, tokenizer
 from vllm_sandbox.vllm.answers import DONE, Answer
 from vllm_sandbox.vllm.engine import Engine, EngineBusy, Sequence
-from vllm_sandbox.vllm.lora import Adapter
 from vllm_sandbox.vllm.metrics import Metrics
 from vllm_sandbox.vllm.requests import BUSY, DEAD, Job, RequestError, body_of, check_model, parse
 from vllm_sandbox.vllm.timing import FRONTEND_S
@@ -58,7 +57,7 @@ class Serving:
     max_model_len: int
     vocab: int
     fingerprint: str
-    adapters: list[Adapter] = field(default_factory=list)
+    adapters: list[lora.Adapter] = field(default_factory=list)
     api_keys: list[str] = field(default_factory=list)
     access_log: bool = True
     draining: bool = False
@@ -192,7 +191,8 @@ class Application:
 
     async def _tokenize(self, request: web.Request) -> web.Response:
         body = body_of(await request.read())
-        check_model(body, self._serving.names, self._adapters())
+        lora.take_out(body, self._serving.adapters)
+        check_model(body, self._serving.names)
         pieces = tokenizer.pieces(str(body.get("prompt", "")))
         tokens = [tokenizer.token_id(piece, self._serving.vocab) for piece in pieces]
         answer = {
@@ -221,9 +221,9 @@ class Application:
     async def _complete(self, request: web.Request, *, chat: bool) -> web.StreamResponse:
         serving = self._serving
         body = body_of(await request.read())
-        job = parse(
-            body, chat=chat, names=serving.names, max_model_len=serving.max_model_len, adapters=self._adapters()
-        )
+        adapter = lora.take_out(body, serving.adapters)
+        job = parse(body, chat=chat, names=serving.names, max_model_len=serving.max_model_len)
+        job = replace(job, model=adapter or serving.names[0])  # whichever of the model's names was asked for
         await asyncio.sleep(FRONTEND_S)
         if serving.draining:
             raise DEAD
@@ -237,18 +237,11 @@ class Application:
         output = _Output(job)
         now = asyncio.get_running_loop().time()
         sequences = [
-            Sequence(
-                job.prompt_tokens,
-                *job.end(i),
-                output.sink(i),
-                now,
-                max_tokens=job.max_tokens,
-                params_n=job.n,
-                adapter=job.adapter,
-            )
+            Sequence(job.prompt_tokens, *job.end(i), output.sink(i), now, max_tokens=job.max_tokens, params_n=job.n)
             for i in range(job.n)
         ]
         for sequence in sequences:
+            sequence.adapter = adapter
             serving.engine.add(sequence)
         try:
             answer = Answer(job, serving.fingerprint)
@@ -260,9 +253,6 @@ class Application:
         finally:
             for sequence in sequences:
                 serving.engine.abort(sequence)
-
-    def _adapters(self) -> list[str]:
-        return [each.name for each in self._serving.adapters]
 
     async def _stream(self, request: web.Request, answer: Answer, output: _Output) -> web.StreamResponse:
         response = await self._open_stream(request)

@@ -11,6 +11,8 @@ import pytest
 from simulated_vllm import Server, Start
 from vllm_sandbox.vllm import flags
 
+CALL = "ValueError: Call to add_lora method failed"
+
 
 @pytest.fixture
 def adapters(tmp_path: Path) -> Path:
@@ -49,22 +51,27 @@ async def test_adapters_are_models_with_a_parent(start: Start, adapters: Path) -
     status, answer = await chat(server, "sql")
     assert status == 200 and answer["model"] == "sql"
     found = await series(server)
-    assert 'vllm:lora_requests_info{max_lora="1",running_lora_adapters="sql",waiting_lora_adapters=""}' in found
+    assert 'vllm:lora_requests_info{max_lora="1",running_lora_adapters="sql",waiting_lora_adapters="sql"}' in found
     assert (await chat(server, "tiny"))[1]["model"] == "tiny"
     status, answer = await chat(server, "nope")
-    assert status == 404 and "The model `nope` does not exist." in str(answer)
+    assert status == 404 and "The model `nope` does not exist. Valid aliases: tiny." in str(answer)
 
 
-async def test_a_batch_has_so_many_adapters_and_the_others_wait(start: Start, adapters: Path) -> None:
-    server = start(*modules(adapters, "sql", "support"), "--max-loras=1")
+async def test_a_second_name_of_the_model_answers_by_the_first(start: Start) -> None:
+    server = start("--served-model-name", "tiny", "chat")
+    assert (await chat(server, "chat"))[1]["model"] == "tiny"
+
+
+async def test_the_gauge_names_every_adapter_with_a_request_in_both_labels(start: Start, adapters: Path) -> None:
+    """As it was read in the real server, and seen there: what waits is in "running", too."""
+    server = start(*modules(adapters, "sql", "support"), "--max-loras=2")
     done = await asyncio.gather(*(chat(server, name, 60) for name in ("sql", "support", "tiny")))
     assert [status for status, _ in done] == [200, 200, 200]
-    pairs = [line for line in await series(server) if 'running_lora_adapters=""' not in line]
-    assert any('running_lora_adapters="sql",waiting_lora_adapters="support"' in line for line in pairs)
-    assert not any('running_lora_adapters="sql,support"' in line for line in pairs)
-    both = start(*modules(adapters, "sql", "support"), "--max-loras", "2")
-    await asyncio.gather(*(chat(both, name, 60) for name in ("sql", "support")))
-    assert any('running_lora_adapters="sql,support"' in line for line in await series(both))
+    found = await series(server)
+    both = {("sql,support", "sql,support"), ("support,sql", "support,sql")}
+    pairs = {tuple(part.split('"')[1] for part in line.split(",", 1)[1].split('",')) for line in found}
+    assert ("", "") in pairs and pairs & both
+    assert all(running == waiting for running, waiting in pairs) and all('max_lora="2"' in line for line in found)
 
 
 async def test_without_lora_there_is_no_gauge(start: Start) -> None:
@@ -75,9 +82,9 @@ async def test_without_lora_there_is_no_gauge(start: Start) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--lora-modules", "sql={}/sql"], "LoRA is not enabled. Use --enable-lora"),
-        (["--enable-lora", "--lora-modules", "sql={}/gone"], "Loading lora sql failed: No adapter found for"),
-        (["--enable-lora", "--lora-modules", "large={}/large"], "LoRA rank 32 is greater than max_lora_rank 16."),
+        (["--lora-modules", "sql={}/sql"], f"{CALL}: LoRA is not enabled. Use --enable-lora to enable LoRA."),
+        (["--enable-lora", "--lora-modules", "sql={}/no"], "ValueError: Loading lora sql failed: No adapter found for"),
+        (["--enable-lora", "--lora-modules", "l={}/large"], f"{CALL}: LoRA rank 32 is greater than max_lora_rank 16."),
     ],
 )
 def test_what_ends_a_start(start: Start, adapters: Path, arguments: list[str], words: str) -> None:
