@@ -1,4 +1,4 @@
-"""Notebook 13 with exactly its rights: a registry behind one endpoint, asked as clients ask it, and taken away again."""
+"""Notebook 13 with exactly its rights: a registry behind one endpoint, asked as clients ask it, then taken away."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class Request:
     """What is exported, so that the same tree can be made again.
 
     Attributes:
-        form: kustomize or helm.
+        form: kustomize, helm or kserve.
         platforms, model: files of params, by name or path.
         overrides: single values by name, as for ``runbook run -p``.
         notebooks: only these; empty for all.
