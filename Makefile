@@ -5,8 +5,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 PROGRAMS := etcd kube-apiserver kube-controller-manager kube-scheduler kubectl kwok kwokctl \
 	prometheus promtool keda-operator keda-adapter karpenter-kwok helm
-# Teardown last; 20 needs what 04 leaves.
-NOTEBOOKS ?= $(wildcard notebooks/0*.ipynb) $(wildcard notebooks/2*.ipynb) notebooks/10_teardown.ipynb
+# Teardown last; 20 needs what 04 leaves, 13 what 06 does.
+NOTEBOOKS ?= $(wildcard notebooks/0*.ipynb) notebooks/13_multi_model.ipynb $(wildcard notebooks/2*.ipynb) \
+	notebooks/10_teardown.ipynb
 
 .PHONY: help demo test nbval lab lint lock clean binaries
 .DEFAULT_GOAL := help

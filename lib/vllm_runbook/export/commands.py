@@ -16,13 +16,13 @@ from ..permissions import TITLES
 from . import drift as drifts
 from . import render
 from .make import make, params_of
-from .tree import RECORD, Request, request_of, write
+from .tree import FORMS, RECORD, Request, request_of, write
 
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command()
-@click.argument("form", type=click.Choice(["kustomize", "helm", "kserve"]))
+@click.argument("form", type=click.Choice(FORMS))
 @click.argument("directory", type=DIRECTORY)
 @click.option(
     "--platform", "platforms", multiple=True, help="A file of params/platforms, or a path; an overlay for each."
