@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PROGRAMS := etcd kube-apiserver kube-controller-manager kube-scheduler kubectl kwok kwokctl \
-	prometheus promtool keda-operator keda-adapter karpenter-kwok helm
+	prometheus promtool kube-state-metrics keda-operator keda-adapter karpenter-kwok helm
 # Teardown last; 20 needs what 04 leaves.
 NOTEBOOKS ?= $(wildcard notebooks/0*.ipynb) $(wildcard notebooks/2*.ipynb) notebooks/10_teardown.ipynb
 
