@@ -1,7 +1,7 @@
-"""Makes the Grafana dashboards in manifests/monitoring/dashboards: ``python tools/dashboards.py``; ``--check`` only compares.
+"""Makes the Grafana dashboards in manifests/monitoring: ``python tools/dashboards.py``; ``--check`` only compares.
 
-They are built with Grafana's own types (grafana-foundation-sdk, generated from the schemas of Grafana's sources), so a field
-that a panel doesn't have can't be written. What the rules record is asked by that name (manifests/monitoring/rules).
+They are built with Grafana's own types (grafana-foundation-sdk, generated from the schemas of Grafana's sources), so a
+field that a panel doesn't have can't be written. What the rules record is asked by that name.
 """
 
 from __future__ import annotations
@@ -196,7 +196,8 @@ AUTOSCALING = Board(
                 "As KEDA gives it to the HPA. 0 while requests wait is a query without series (ignoreNullValues).",
                 "none",
                 {
-                    "{{scaledObject}}": f'sum by (scaledObject) (keda_scaler_metrics_value{{type="scaledobject", {SPACES}}})',
+                    "{{scaledObject}}": "sum by (scaledObject) "
+                    f'(keda_scaler_metrics_value{{type="scaledobject", {SPACES}}})',
                     "running and waiting": f"sum(namespace:vllm_running:sum{{{SPACES}}}) "
                     f"+ sum(namespace:vllm_waiting:sum{{{SPACES}}})",
                 },
@@ -367,7 +368,8 @@ SPOT = Board(
                 "Of containers with GPUs, within an hour.",
                 "none",
                 {
-                    "{{namespace}} {{pod}}": "sum by (namespace, pod) (increase(kube_pod_container_status_restarts_total[1h]) "
+                    "{{namespace}} {{pod}}": "sum by (namespace, pod) ("
+                    "increase(kube_pod_container_status_restarts_total[1h]) "
                     "and on (namespace, pod, container) namespace_pod_container:gpus:sum)"
                 },
             ),

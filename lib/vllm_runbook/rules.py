@@ -1,7 +1,7 @@
 """The rule files of ``manifests/monitoring/rules``, with what a platform and a model promise put in.
 
-The files are valid as they stand. What is set are fields: the value of a constant (``expr: vector(N)``), the label ``le``
-of the promised bucket, the address before a ``runbook_url``. Constants whose value is null are left out.
+The files are valid as they stand. What is set are fields: the value of a constant (``expr: vector(N)``), the label
+``le`` of the promised bucket, the address before a ``runbook_url``. Constants whose value is null are left out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is promised to users, and from when on somebody is to be told: objectives of a model, thresholds of a platform."""
+"""What is promised to users, and when somebody is to be told: objectives of a model, thresholds of a platform."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ Above = Annotated[float, Field(gt=0)]
 class Slo(Strict):
     """What users of a model are promised, over 30 days.
 
-    ``ttft_objective`` of the requests have their first token within ``ttft_seconds``; ``availability_objective`` of them
-    end neither in an error nor aborted nor refused.
+    ``ttft_objective`` of the requests have their first token within ``ttft_seconds``; ``availability_objective`` of
+    them end neither in an error nor aborted nor refused.
     """
 
     ttft_seconds: Annotated[float, AfterValidator(_bucket)] = 2.5

@@ -338,7 +338,7 @@ class Platform(Strict):
 
     @property
     def rules_by(self) -> Literal["config_map", "prometheus_rule", "none"]:
-        """How alert rules get to Prometheus: beside ours' configuration, as an object of the operator's, or not by us."""
+        """How rules get to Prometheus: beside ours' configuration, as an object of the operator's, or not by us."""
         if not self.monitoring.rules:
             return "none"
         if self.metrics.install == "manifest":

@@ -1,9 +1,9 @@
 """Simulated DCGM exporter: the node's GPUs as the real one shows them, from what the node agent knows of them.
 
-Names, types, helps and labels are those of NVIDIA/dcgm-exporter with its default counters (etc/default-counters.csv), for
-which it needs no special rights. Memory and utilization are what the simulated servers report. Power, temperature and
-clocks are a straight line between idle and full load of an A100 SXM (NVIDIA A100 data sheet: 400 W; SM clock 1,410 MHz):
-an assumption. Nothing ever breaks here, so errors stay 0.
+Names, types, helps and labels are those of NVIDIA/dcgm-exporter with its default counters (etc/default-counters.csv),
+for which it needs no special rights. Memory and utilization are what the simulated servers report. Power, temperature
+and clocks are a straight line between idle and full load of an A100 SXM (NVIDIA A100 data sheet: 400 W; SM clock
+1,410 MHz): an assumption. Nothing ever breaks here, so errors stay 0.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Reporter:
 
 
 async def report(news: Callable[[], dict[str, object] | None], period_s: float) -> None:
-    """Tell the node agent the news, if there are any; without an agent (outside the sandbox) there is nobody to tell."""
+    """Tell the node agent the news, if any; without an agent (outside the sandbox) there is nobody to tell."""
     address, token = os.environ.get("SANDBOX_AGENT_SOCKET"), os.environ.get("SANDBOX_CONTAINER_TOKEN")
     if not address or not token:
         return

@@ -1,4 +1,4 @@
-"""The rule files: accepted by promtool, each alert tried by promtool's own tests, its page there, its numbers from params."""
+"""The rule files: promtool accepts them, each alert is tried, has its paragraph, and its numbers from params."""
 
 from __future__ import annotations
 
