@@ -453,7 +453,10 @@ def board(spec: Board) -> dashboard.Dashboard:
 
 def text(spec: Board) -> str:
     """The dashboard as JSON."""
-    return JSONEncoder(sort_keys=True, indent=1).encode(board(spec).build()) + "\n"
+    built = board(spec).build()
+    for variable in built.templating.list_val or ():
+        variable.auto = None  # of intervals only: Grafana's own types have it nowhere else
+    return JSONEncoder(sort_keys=True, indent=1).encode(built) + "\n"
 
 
 def main(arguments: list[str]) -> int:

@@ -33,7 +33,7 @@ def monitoring(directory: Path, platform: str, model: str, pairs: tuple[str, ...
         params = parameters.load(platform, model, dict(pair.split("=", 1) for pair in pairs))
         files = {f"rules/{name}.yaml": rules.text(each) for name, each in rules.documents(params).items()}
         files |= {f"dashboards/{name}.json": dashboards.text(name) for name in dashboards.NAMES}
-    except RunbookError as error:
+    except (ParamsError, RunbookError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
     for name, text in files.items():

@@ -21,7 +21,9 @@ def plane_figure(
         waiting, cache: from when on a queue is long and a cache full.
         idle: below this share a cache isn't what's short.
     """
-    most = max([2 * waiting, *(1.15 * point[1] for point in points)])
+    widest = 1.15 * max((point[1] for point in points), default=1)
+    waiting = min(waiting, 2 * widest + 1)  # without a threshold: beyond every point
+    most = max(2 * waiting, widest)
     areas = (
         (waiting, most, 0.0, idle, theme.BLUE, "queue, and an idle cache:<br>more pods"),
         (waiting, most, cache, 1.0, theme.VERMILION, "queue, and a full cache:<br>bigger GPU, then more pods"),
