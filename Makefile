@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PROGRAMS := etcd kube-apiserver kube-controller-manager kube-scheduler kubectl kwok kwokctl \
-	prometheus promtool keda-operator keda-adapter karpenter-kwok helm
+	prometheus promtool kube-state-metrics keda-operator keda-adapter karpenter-kwok helm
 TEARDOWN := notebooks/10_teardown.ipynb
 NOTEBOOKS ?= $(filter-out $(TEARDOWN),$(sort $(wildcard notebooks/[0-9]*.ipynb))) $(TEARDOWN)
 

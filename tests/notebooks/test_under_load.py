@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 
 from conftest import Cluster
+from vllm_runbook import dashboards, notebook, rules
+from vllm_runbook.notebook import Notebook
+from vllm_runbook.steps import monitoring, observability
 
 from .conftest import ROOT, Done, run_notebooks, verdict_of
 
@@ -88,3 +92,57 @@ def test_nothing_of_the_rehearsals_is_left_running(sandbox: Cluster, done: Done)
     assert sandbox.get("pods", "", "-n", "llm-naive", "-l", "app=vllm-inference")["items"] == []
     assert not [item for item in sandbox.get("nodes")["items"] if item["spec"].get("unschedulable")]
     assert sandbox.get("nodes", "", "-l", "type=kwok")["items"] == []
+
+
+@pytest.fixture
+def book(done: Done, monkeypatch: pytest.MonkeyPatch) -> Notebook:
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    return notebook.begin("06_autoscaling", "sandbox", "qwen3-8b")
+
+
+# -- rules and dashboards ------------------------------------------------------------------------------
+
+#: What only spot nodes have (test_spot.py), or nothing has while all is well.
+_ELSEWHERE = ("runbook:spot_nodes:info",)
+#: Conditions that are absences: true only when something is gone.
+_ABSENCES = ("KedaDown", "GpusUnallocated")
+
+
+def with_data(book: Notebook, expression: str) -> bool:
+    """Whether Prometheus has any series for it now, or had one in the module's time."""
+    asked = observability.prometheus(book)
+    return bool(asked.query(expression)) or bool(asked.query(f"last_over_time(({expression})[30m:30s])"))
+
+
+def test_every_question_of_the_dashboards_has_data(book: Notebook) -> None:
+    silent = [query for query in dashboards.queries() if not with_data(book, query.expression)]
+    assert [query for query in silent if not any(name in query.expression for name in _ELSEWHERE)] == []
+
+
+def test_every_rule_looks_at_something(book: Notebook) -> None:
+    """Recording rules have results; alerts' conditions can be judged: as booleans, without dropping what is well."""
+    for rule in rules.rules(rules.documents(book.params)):
+        if rule.kind == "record":
+            spot = rule.name in _ELSEWHERE or rule.body.get("labels") == {"capacity": "spot"}
+            assert spot or with_data(book, rule.name), rule.name
+            continue
+        judged = re.sub(r" (==|>=|<=|>|<) (?!bool )", r" \1 bool ", rule.expression)
+        judged = re.sub(r"\n(==|>=|<=|>|<) |\n  (==|>=|<=|>|<) ", r" \1\2 bool ", judged)
+        judged = re.sub(r"\nunless .*", "", judged, flags=re.DOTALL)
+        assert rule.name in _ABSENCES or with_data(book, judged), f"{rule.name}: {judged}"
+
+
+def test_what_was_recorded_is_what_happened(book: Notebook, figures: dict[str, Any]) -> None:
+    """The servers' GPUs were busy, the killed server was seen, and its queue was longer than ours may get."""
+    asked = observability.prometheus(book)
+    (busiest,) = asked.query('max(max_over_time(DCGM_FI_DEV_GPU_UTIL{namespace="llm"}[30m]))')
+    assert busiest.value > 20
+    (taken,) = asked.query('max(max_over_time(DCGM_FI_DEV_FB_USED{namespace="llm"}[30m]))')
+    assert taken.value == pytest.approx(0.92 * 80 * 1024, rel=0.01)
+    (killed,) = asked.query('max(max_over_time(kube_pod_container_status_restarts_total{namespace="llm-naive"}[30m]))')
+    assert killed.value >= 1 and figures["outage.naive.oom_killed"] >= 1
+    situation = monitoring.situation(book, minutes=60)
+    assert {point.name for point in situation.points} == {"llm", "llm-naive"}
+    assert max(point.waiting for point in situation.points) > 0
+    burnt = monitoring.burn_rates(book, minutes=60)
+    assert any(trace.name.startswith("llm: ttft") for trace in burnt.data)

@@ -45,6 +45,7 @@ API_VERSIONS = {
     "ScaledJob": "keda.sh/v1alpha1",
     "PodMonitor": "monitoring.coreos.com/v1",
     "PodMonitoring": "monitoring.googleapis.com/v1",
+    "PrometheusRule": "monitoring.coreos.com/v1",
     "Role": "rbac.authorization.k8s.io/v1",
     "RoleBinding": "rbac.authorization.k8s.io/v1",
     "ClusterRole": "rbac.authorization.k8s.io/v1",

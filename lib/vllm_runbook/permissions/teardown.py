@@ -6,7 +6,7 @@ from ..cluster import Rule, rules
 from ..params import Platform
 from .crowd import remove_crowd
 from .provisioning import remove_karpenter
-from .rights import MONITORS, RBAC, removal
+from .rights import MONITORS, RBAC, RULES, removal
 
 
 def teardown(platform: Platform) -> list[Rule]:
@@ -35,6 +35,8 @@ def teardown(platform: Platform) -> list[Rule]:
         if platform.metrics.discovery in MONITORS:
             resource, group = MONITORS[platform.metrics.discovery]
             found += rules(verbs, resource, group=group, namespace=space)
+        if platform.rules_by == "prometheus_rule":
+            found += rules(verbs, RULES[0], group=RULES[1], namespace=space)
         if platform.storage.copy_by == "snapshot":
             found += rules(verbs, "volumesnapshots", group="snapshot.storage.k8s.io", namespace=space)
     return found

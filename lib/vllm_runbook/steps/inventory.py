@@ -105,7 +105,7 @@ _STEPS: dict[str, tuple[_Part, ...]] = {
         weights.copies,
     ),
     "04_deploy_vllm": (deploy.objects,),
-    "05_observability": (_of_platform(observability.objects),),
+    "05_observability": (lambda params, _: observability.objects(params),),
     "06_autoscaling": (_of_platform(keda.objects), lambda params, _: [autoscaling.scaled_object(params)]),
     "07_disruption": (_of_platform(lambda platform: [disruption.budget(platform)]),),
     "08_spot": (_of_platform(provisioning.objects), _of_platform(provisioning.pools), _spot),

@@ -39,6 +39,7 @@ KINDS = (
     "APIService",
     "PodMonitor",
     "PodMonitoring",
+    "PrometheusRule",
     "ScaledObject",
     "KWOKNodeClass",
     "NodePool",
@@ -200,6 +201,7 @@ def _kinds(book: Notebook) -> list[str]:
     unused = {
         "PodMonitor": platform.metrics.discovery != "pod_monitor",
         "PodMonitoring": platform.metrics.discovery != "pod_monitoring",
+        "PrometheusRule": platform.rules_by != "prometheus_rule",
         "VolumeSnapshot": platform.storage.copy_by != "snapshot",
         "KWOKNodeClass": platform.provisioning.install != "manifest",
     }

@@ -19,6 +19,7 @@ from aiohttp import web
 from vllm_sandbox.vllm import VERSION, flags, log, memory, timing
 from vllm_sandbox.vllm.checkpoint import Checkpoint, StartError, find, read
 from vllm_sandbox.vllm.engine import Engine
+from vllm_sandbox.vllm.gpu_use import GpuReporter
 from vllm_sandbox.vllm.host_memory import Reporter, used
 from vllm_sandbox.vllm.memory import GIB, Gpu, Layout
 from vllm_sandbox.vllm.metrics import Metrics
@@ -83,12 +84,14 @@ async def _serve(args: Namespace) -> int:
         access_log=not args.disable_uvicorn_access_log,
     )
     loop_task = asyncio.create_task(engine.run())
+    taken = int(gpus[0].memory_bytes * args.gpu_memory_utilization)  # vLLM takes its share at once, and keeps it
+    gpu_reporter = asyncio.create_task(GpuReporter(lambda: engine.busy_seconds, taken).run())
     try:
         await _listen(serving, listener, args.shutdown_timeout, stop)
     finally:
-        for task in (loop_task, reporter):
+        for task in (loop_task, reporter, gpu_reporter):
             task.cancel()
-        await asyncio.gather(loop_task, reporter, return_exceptions=True)
+        await asyncio.gather(loop_task, reporter, gpu_reporter, return_exceptions=True)
     return 0
 
 

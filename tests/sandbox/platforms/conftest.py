@@ -31,6 +31,7 @@ STAND_INS = {
 #: Definitions of kinds that platforms serve, from where they are published.
 CRDS = (
     ROOT / "tests/data/schemas/podmonitors.yaml",
+    ROOT / "tests/data/schemas/prometheusrules.yaml",
     ROOT / "tests/data/schemas/volumesnapshots.yaml",
     ROOT / "manifests/keda/release.yaml",
     ROOT / "manifests/spot/karpenter/crds.yaml",
