@@ -56,9 +56,7 @@ async def _run(args: argparse.Namespace) -> int:
     async with contextlib.AsyncExitStack() as stack:
         kube = await stack.enter_async_context(Kube.from_kubeconfig(Path(os.environ["KUBECONFIG"])))
         controller = Controller(kube, args.service, (listener for listener, _ in args.listen))
-        forwarder = await stack.enter_async_context(
-            Forwarder(lambda: controller.table, controller.endpoints, metrics)
-        )
+        forwarder = await stack.enter_async_context(Forwarder(lambda: controller.table, controller.endpoints, metrics))
         admin = web.Application()
         admin.add_routes(_admin_routes(controller, metrics))
         await _serve(stack, web.AppRunner(admin, access_log=None), host, args.admin_port)

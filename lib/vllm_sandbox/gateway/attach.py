@@ -139,16 +139,15 @@ def _route(world: World, route: Object, listeners: list[Listener], found: Attach
         found.parents[meta["uid"]] = told
 
 
-def _attach(
-    world: World, route: Object, parent: Object, listeners: list[Listener], found: Attached
-) -> list[Object]:
+def _attach(world: World, route: Object, parent: Object, listeners: list[Listener], found: Attached) -> list[Object]:
     """Attach a route to the listeners that a parentRef means; returns its conditions."""
     namespace = route["metadata"]["namespace"]
     rules, resolved = _rules(world, route)
     meant = [
         each
         for each in listeners
-        if parent.get("sectionName", each.name) == each.name and parent.get("port", each.spec["port"]) == each.spec["port"]
+        if parent.get("sectionName", each.name) == each.name
+        and parent.get("port", each.spec["port"]) == each.spec["port"]
     ]
     allowing = [each for each in meant if each.takes(namespace, world.namespaces.get(namespace, {}))]
     meeting = [(each, names) for each in allowing if (names := _hostnames(each, route))]
@@ -210,7 +209,10 @@ def _rules(world: World, route: Object) -> tuple[Rules | Unsupported, Object]:
 
 
 def _check(rule: Object) -> None:
-    filters = [*rule.get("filters", ()), *(each for ref in rule.get("backendRefs", ()) for each in ref.get("filters", ()))]
+    filters = [
+        *rule.get("filters", ()),
+        *(each for ref in rule.get("backendRefs", ()) for each in ref.get("filters", ())),
+    ]
     if filters:
         raise Unsupported(f"a filter of type {filters[0]['type']}")
     for name in ("sessionPersistence", "retry"):

@@ -121,7 +121,9 @@ class Forwarder:
         if each.response is None:
             words = {504: "the answer took too long", 502: "the backend broke the connection off"}[code]
             return web.Response(status=code, text=f"sandbox gateway (simulated): {words}\n")
-        if each.request.transport:  # the status is out: all that is left is to break off, so that nobody takes it for whole
+        if (
+            each.request.transport
+        ):  # the status is out: all that is left is to break off, so that nobody takes it for whole
             each.request.transport.abort()
         return each.response
 

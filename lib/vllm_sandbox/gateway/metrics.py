@@ -15,8 +15,12 @@ class GatewayMetrics:
         self.registry = CollectorRegistry()
         make = {"registry": self.registry}
         self._requests = Counter("gateway_requests", "Requests that ended, by status code.", [*_WHERE, "code"], **make)
-        self._broken = Counter("gateway_streams_broken", "Answers that broke off half-way.", [*_WHERE, "reason"], **make)
-        self._seconds = Histogram("gateway_request_duration_seconds", "Whole answers.", _WHERE, buckets=_BUCKETS, **make)
+        self._broken = Counter(
+            "gateway_streams_broken", "Answers that broke off half-way.", [*_WHERE, "reason"], **make
+        )
+        self._seconds = Histogram(
+            "gateway_request_duration_seconds", "Whole answers.", _WHERE, buckets=_BUCKETS, **make
+        )
         self._first = Histogram("gateway_first_byte_seconds", "Until the body began.", _WHERE, buckets=_BUCKETS, **make)
         self._in_flight = Gauge("gateway_requests_in_flight", "Requests under way.", _WHERE, **make)
 

@@ -17,7 +17,13 @@ CLASS = {"metadata": {"name": "ours"}, "spec": {"controllerName": CONTROLLER}}
 
 
 def item(kind: str, name: str, namespace: str, spec: Object, created: str = "2026") -> Object:
-    meta = {"name": name, "namespace": namespace, "uid": f"{kind}-{name}", "creationTimestamp": created, "generation": 1}
+    meta = {
+        "name": name,
+        "namespace": namespace,
+        "uid": f"{kind}-{name}",
+        "creationTimestamp": created,
+        "generation": 1,
+    }
     return {"kind": kind, "metadata": meta, "spec": spec}
 
 
@@ -57,7 +63,10 @@ def test_all_is_well() -> None:
     assert told(found) == {"Accepted": ("True", "Accepted"), "ResolvedRefs": ("True", "ResolvedRefs")}
     status = found.gateways["Gateway-way"]
     assert status["addresses"] == [{"type": "IPAddress", "value": "10.96.0.9"}]
-    assert [(each["type"], each["status"]) for each in status["conditions"]] == [("Accepted", "True"), ("Programmed", "True")]
+    assert [(each["type"], each["status"]) for each in status["conditions"]] == [
+        ("Accepted", "True"),
+        ("Programmed", "True"),
+    ]
     (listener,) = status["listeners"]
     assert listener["attachedRoutes"] == 1 and len(found.entries) == 1
 

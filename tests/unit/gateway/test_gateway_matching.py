@@ -62,7 +62,9 @@ def test_what_can_not_be_done_is_said() -> None:
 
 def table(*entries: tuple[str, str, Match, str]) -> Table:
     """Entries of hostname, route, match and creation time."""
-    return Table(Entry(80, host, match, Rule(route, ()), (created, route, 0)) for host, route, match, created in entries)
+    return Table(
+        Entry(80, host, match, Rule(route, ()), (created, route, 0)) for host, route, match, created in entries
+    )
 
 
 def test_precedence_is_the_specifications() -> None:
@@ -97,7 +99,12 @@ def test_the_narrowest_hostname_goes_first() -> None:
         ("*.a.example.com", "narrower", Match("/"), "2025"),
         ("b.a.example.com", "whole", Match("/"), "2025"),
     )
-    hosts = {"b.a.example.com:8080": "whole", "C.a.example.com": "narrower", "x.example.com": "wild", "example.com": "any"}
+    hosts = {
+        "b.a.example.com:8080": "whole",
+        "C.a.example.com": "narrower",
+        "x.example.com": "wild",
+        "example.com": "any",
+    }
     for host, route in hosts.items():
         rule = found.find(80, host, asked("/"))
         assert rule and rule.route == route, host
@@ -110,6 +117,8 @@ def test_hostnames_of_listener_and_route_meet() -> None:
     assert hostnames_meet("a.example.com", "b.example.com") is None
 
 
-@pytest.mark.parametrize(("text", "value"), [("30s", 30), ("1h2m3s", 3723), ("250ms", 0.25), ("0s", None), (None, None)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("30s", 30), ("1h2m3s", 3723), ("250ms", 0.25), ("0s", None), (None, None)]
+)
 def test_durations(text: str | None, value: float | None) -> None:
     assert seconds(text) == value
