@@ -1,4 +1,4 @@
-"""The sandbox's gateway: a small program that honours HTTPRoutes of the Gateway API. Simulated, where clouds have Envoy.
+"""The sandbox's gateway: a small program that honours HTTPRoutes of the Gateway API. Simulated: clouds have Envoy.
 
 It stands for the controller and the data plane of a real gateway: the objects, their status conditions, the shares and
 the answers when nobody can serve are as the Gateway API's specification has them (gateway-api.sigs.k8s.io, v1.7).

@@ -66,7 +66,7 @@ class Listener:
         source = wanted.get("from", "Same")
         if source == "Selector":
             return selector_matches(wanted.get("selector") or {}, labels)
-        return source == "All" or (source == "Same" and namespace == self.gateway["metadata"]["namespace"])
+        return bool(source == "All" or (source == "Same" and namespace == self.gateway["metadata"]["namespace"]))
 
 
 @dataclass
@@ -105,7 +105,7 @@ def age(item: Object) -> tuple[str, str]:
 
 
 def _listeners(gateways: Iterable[Object], ports: frozenset[int]) -> list[Listener]:
-    """All listeners; of two with the same port and hostname the one of the older Gateway works: they share an address."""
+    """All listeners. Gateways share an address: of two with the same port and hostname the older one's works."""
     found: list[Listener] = []
     for gateway in gateways:
         for spec in gateway["spec"]["listeners"]:

@@ -25,9 +25,14 @@ log = logging.getLogger(__name__)
 Object = dict[str, Any]
 _API = f"{GROUP}/v1"
 #: What of the specification is done here, by the names of pkg/features.
-_FEATURES = ("Gateway", "HTTPRoute", "HTTPRouteMethodMatching", "HTTPRouteQueryParamMatching", "ReferenceGrant") + (
-    "HTTPRouteRequestTimeout",
+_FEATURES = (
+    "Gateway",
+    "HTTPRoute",
     "HTTPRouteBackendTimeout",
+    "HTTPRouteMethodMatching",
+    "HTTPRouteQueryParamMatching",
+    "HTTPRouteRequestTimeout",
+    "ReferenceGrant",
 )
 
 
@@ -115,7 +120,7 @@ class Controller:
         for item in self._classes:
             if item["spec"]["controllerName"] == CONTROLLER:
                 accepted = condition("Accepted", True, "Accepted", "SIMULATED gateway of the sandbox")
-                features = [{"name": name} for name in sorted(_FEATURES)]
+                features = [{"name": name} for name in _FEATURES]
                 status = {**_updated(item, {"conditions": [accepted]}), "supportedFeatures": features}
                 await self._put("gatewayclasses", item, status)
         for item in self._gateways:

@@ -1,7 +1,7 @@
 """Which rule of which route a request belongs to: matches, and which of several goes first.
 
-Precedence as HTTPRouteRule has it: an exact path, the longest prefix, a method, most headers, most query parameters; then
-the oldest route, then the first by name, then the first rule.
+Precedence as HTTPRouteRule has it: an exact path, the longest prefix, a method, most headers, most query parameters;
+then the oldest route, then the first by name, then the first rule.
 """
 
 from __future__ import annotations

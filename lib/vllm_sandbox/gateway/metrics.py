@@ -12,17 +12,14 @@ class GatewayMetrics:
     """Counts since the start. ``backend`` is a Service by ``namespace/name``, empty where none was chosen."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        make = {"registry": self.registry}
-        self._requests = Counter("gateway_requests", "Requests that ended, by status code.", [*_WHERE, "code"], **make)
-        self._broken = Counter(
-            "gateway_streams_broken", "Answers that broke off half-way.", [*_WHERE, "reason"], **make
+        own = self.registry = CollectorRegistry()
+        self._requests = Counter("gateway_requests", "Requests that ended, by code.", [*_WHERE, "code"], registry=own)
+        self._broken = Counter("gateway_streams_broken", "Answers cut off.", [*_WHERE, "reason"], registry=own)
+        names = {"gateway_request_duration_seconds": "Whole answers.", "gateway_first_byte_seconds": "Until the body."}
+        self._seconds, self._first = (
+            Histogram(name, words, _WHERE, buckets=_BUCKETS, registry=own) for name, words in names.items()
         )
-        self._seconds = Histogram(
-            "gateway_request_duration_seconds", "Whole answers.", _WHERE, buckets=_BUCKETS, **make
-        )
-        self._first = Histogram("gateway_first_byte_seconds", "Until the body began.", _WHERE, buckets=_BUCKETS, **make)
-        self._in_flight = Gauge("gateway_requests_in_flight", "Requests under way.", _WHERE, **make)
+        self._in_flight = Gauge("gateway_requests_in_flight", "Requests under way.", _WHERE, registry=own)
 
     def begun(self, route: str, backend: str) -> None:
         """A backend was chosen for a request."""

@@ -1,4 +1,4 @@
-"""Versions that are wrong in a known way, to be found by whoever rolls them out: images ``vllm-openai-FAULT`` of the sandbox."""
+"""Versions that are wrong in a known way, for whoever rolls them out to find: the sandbox's images vllm-openai-FAULT."""
 
 from __future__ import annotations
 

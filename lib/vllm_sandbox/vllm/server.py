@@ -61,7 +61,7 @@ class Serving:
     api_keys: list[str] = field(default_factory=list)
     access_log: bool = True
     draining: bool = False
-    fault: Fault = Fault()
+    fault: Fault = field(default_factory=Fault)
     created: int = field(default_factory=lambda: int(time.time()))
 
 

@@ -1,4 +1,4 @@
-"""A server for the gateway's tests, as a pod runs it: says its name, streams, breaks off, and gets unready when told."""
+"""A server for the gateway's tests, as a pod runs it: says its name, streams, breaks off, gets unready when told."""
 
 import os
 import sys

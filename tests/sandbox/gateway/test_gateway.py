@@ -1,4 +1,4 @@
-"""The gateway as its specification has it: shares, matches, statuses, streams, and the answers when nobody can serve."""
+"""The gateway as its specification has it: shares, matches, statuses, streams, answers when nobody can serve."""
 
 from __future__ import annotations
 
