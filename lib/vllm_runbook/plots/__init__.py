@@ -1,5 +1,6 @@
 """Figures of the runbook: live where someone watches, one plain figure where nobody does."""
 
+from .canary import canary_figure
 from .decision import decision_figure
 from .live import View, headless, live, mimebundle, show
 from .memory import memory_figure
@@ -24,6 +25,7 @@ __all__ = [
     "Timed",
     "View",
     "alt_text",
+    "canary_figure",
     "decision_figure",
     "description",
     "figure",

@@ -60,11 +60,11 @@ class Endpoints:
 
 
 def _ready(item: Object, port_name: str) -> Iterator[Endpoint]:
-    port = next((each["port"] for each in item.get("ports") or () if (each.get("name") or "") == port_name), None)
-    for endpoint in item.get("endpoints") or () if port else ():
+    ports = [int(each["port"]) for each in item.get("ports") or () if (each.get("name") or "") == port_name]
+    for endpoint in item.get("endpoints") or ():
         if endpoint.get("conditions", {}).get("ready") is not False:
             for ip in endpoint["addresses"]:
-                yield Endpoint(ip, port)
+                yield from (Endpoint(ip, port) for port in ports)
 
 
 def _keep(items: dict[str, Object], kind: str, item: Object) -> None:

@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 
 #: Headers of one connection, not of the message (RFC 9110, 7.6.1).
 _HOP_BY_HOP = frozenset(
-    "connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer transfer-encoding "
-    "upgrade".split()
+    {"connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "trailer"}
+    | {"transfer-encoding", "upgrade"}
 )
 _CONNECT_S = 10
 

@@ -1,4 +1,4 @@
-"""Versions that are wrong in a known way, for whoever rolls them out to find: the sandbox's images vllm-openai-FAULT."""
+"""Versions that are wrong in a known way, for whoever rolls them out to find: images vllm-openai-FAULT."""
 
 from __future__ import annotations
 
