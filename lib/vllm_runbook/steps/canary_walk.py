@@ -13,6 +13,7 @@ from .. import cluster as k8s
 from ..cluster import Ref, State, TimedOut
 from ..errors import RunbookError
 from ..notebook import Notebook
+from ..params.canary import Canary
 from ..plots import canary_figure
 from ..tables import Table
 from . import canary, canary_counts, canary_golden, canary_wait, deploy, experiment, observability
@@ -65,6 +66,7 @@ class Walk:
         self.before: list[canary_golden.GoldenAnswer] = []
         self._mark: Callable[[str], None] = lambda _words: None
         self._stable = Window()
+        self._left = threading.Event()
 
     # -- before any traffic ------------------------------------------------------------------------
 
@@ -130,7 +132,13 @@ class Walk:
         def settled(_state: State) -> bool:
             return done.is_set()
 
-        experiment.run(self.book, trial, act=thread.start, act_after=SETTLE, settled=settled, seconds=patience)
+        try:
+            experiment.run(self.book, trial, act=thread.start, act_after=SETTLE, settled=settled, seconds=patience)
+        except BaseException:  # Ctrl-C, or no load: nobody looks at the walk any more, so it ends, with the share at 0
+            self._left.set()
+            if thread.is_alive():
+                thread.join()
+            raise
         if failure:
             raise failure[0]
 
@@ -147,6 +155,8 @@ class Walk:
         seen: list[tuple[Window, Window, Decision]] = []
 
         def judged() -> bool:
+            if self._left.is_set():
+                raise RunbookError("The canary was left", why="what ran beside it has ended")
             now = canary_counts.read(self.book)
             ours, theirs = now.since(before, CANARY), now.since(before, STABLE)
             if theirs.requests >= self.settings.gates.min_requests:
@@ -241,11 +251,12 @@ class Walk:
             book.check("the new version holds at every step, and is promoted", self.outcome == PROMOTED, self.why)
         if trial is not None and self.steps:
             self._cost(trial)
+        if self.outcome == PROMOTED:
+            print(_kept(self.settings))
         rest = canary.route(book.params, book.sizing, 0 if self.settings.keep and self.outcome != PROMOTED else None)
         left = [] if self.settings.keep else canary.refs(canary.objects(book.params, book.sizing))
-        there = [
-            ref for ref in left if (live := book.cluster.find(ref)) and not live["metadata"].get("deletionTimestamp")
-        ]
+        live = [found for ref in left if (found := book.cluster.find(ref))]
+        there = [k8s.ref_of(item) for item in live if not item["metadata"].get("deletionTimestamp")]
         book.check("all traffic goes to the stable Service", not book.plan(rest), "the route isn't at rest")
         book.check("the canary is gone", not there, ", ".join(map(str, there)))
 
@@ -267,6 +278,13 @@ class Walk:
         if self.outcome == PROMOTED:
             dropped = trial.report.total("dropped")
             self.book.check("no request was dropped on the way", not dropped, str(trial.report.result.get("reasons")))
+
+
+def _kept(chosen: Canary) -> str:
+    """What the parameters need, so that notebook 04 doesn't take the version back."""
+    wanted = {"images.vllm": chosen.image, "the model's extra_args": " ".join(chosen.args)}
+    wanted["the weights' directory"] = chosen.model_path
+    return "put it into the parameters: " + ", ".join(f"{name} {value}" for name, value in wanted.items() if value)
 
 
 def require_metrics(book: Notebook) -> None:
