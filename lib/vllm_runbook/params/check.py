@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from ..files import directories
 from .errors import ParamsError, Problem
+from .golden import FOLDER, Golden
 from .load import KINDS, origins, read, validate
 from .model import Model
 from .platform import Platform
@@ -16,6 +17,7 @@ from .platform import Platform
 _SCHEMAS: dict[str, tuple[str, type[BaseModel]]] = {
     KINDS["platform"]: ("platform", Platform),
     KINDS["model"]: ("model", Model),
+    FOLDER: (FOLDER, Golden),
 }
 
 
@@ -30,7 +32,7 @@ def found() -> list[Path]:
 
 
 def problems(files: Iterable[Path]) -> list[Problem]:
-    """What is wrong with parameter files; their directory (``platforms`` or ``models``) says what they are."""
+    """What is wrong with files; their directory (``platforms``, ``models``, ``golden``) says which they are."""
     wrong: list[Problem] = []
     for file in files:
         folder = file.resolve().parent.name

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from .images import Image
+from .names import Image
 from .schema import Strict
 
 #: Upper bounds in seconds of vLLM's histogram vllm:time_to_first_token_seconds, as recorded from the real server: an

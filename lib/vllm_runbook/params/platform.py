@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from .images import Image
+from .canary import Canary
 from .monitoring import Monitoring
+from .names import AccessMode, Cidr, Image, Name, Quantity, Version
 from .schema import KeyValue, Positive, SecretRef, Strict, Toleration
 from .spot import Spot
-
-Name = Annotated[
-    str,
-    Field(
-        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
-        max_length=63,
-        description="a Kubernetes name: lower-case letters, digits and '-', at most 63",
-    ),
-]
-Quantity = Annotated[str, Field(pattern=r"^[1-9]\d*(Ki|Mi|Gi|Ti)$", description="a quantity such as 200Gi")]
-AccessMode = Literal["ReadWriteOnce", "ReadWriteOncePod", "ReadOnlyMany", "ReadWriteMany"]
-Cidr = Annotated[
-    str, Field(description="addresses such as 10.0.0.0/16"), AfterValidator(lambda text: str(ip_network(text)))
-]
-Version = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$", description="a version such as 1.2.3")]
 
 
 class Kubernetes(Strict):
@@ -330,6 +315,7 @@ class Platform(Strict):
     autoscaling: Autoscaling
     provisioning: Provisioning = Provisioning()
     spot: Spot | None = None
+    canary: Canary | None = None
     rollout: Rollout = Rollout()
     rehearsal: Rehearsal = Rehearsal()
     results: Results = Results()

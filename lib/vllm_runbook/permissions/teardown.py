@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..cluster import Rule, rules
 from ..params import Platform
+from .canary import remove_canary
 from .crowd import remove_crowd
 from .provisioning import remove_karpenter
 from .rights import MONITORS, RBAC, RULES, removal
@@ -26,6 +27,7 @@ def teardown(platform: Platform) -> list[Rule]:
         *rules(verbs, "apiservices", group="apiregistration.k8s.io"),
         *remove_crowd(platform),
         *remove_karpenter(platform),
+        *remove_canary(platform),
     ]
     for space in dict.fromkeys((platform.device_plugin.namespace, "kube-system", "kube-node-lease")):
         found += rules(verbs, "daemonsets", group="apps", namespace=space)

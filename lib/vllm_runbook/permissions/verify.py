@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..cluster import Rule, rules
 from ..cluster.lease import NAME
 from ..params import Platform
+from .canary import objects
 from .rights import MONITORS, RBAC, READ, RULES, asking
 
 _CORE = "serviceaccounts services configmaps persistentvolumeclaims"
@@ -41,6 +42,9 @@ def verify(platform: Platform) -> list[Rule]:
         found += [*_objects(platform.provisioning.namespace), *_installed("kube-node-lease")]
         found += rules("get", "nodepools", group="karpenter.sh")
         found += rules("get", "kwoknodeclasses", group="karpenter.kwok.sh")
+    found += objects(platform, "get")
+    if platform.canary is not None and platform.canary.gateway.install == "manifest":
+        found += [*_objects(platform.canary.gateway.namespace), *_installed(platform.canary.gateway.namespace)]
     return found
 
 

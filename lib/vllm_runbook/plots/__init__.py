@@ -1,6 +1,7 @@
 """Figures of the runbook: live where someone watches, one plain figure where nobody does."""
 
 from .burn import burn_figure
+from .canary import canary_figure
 from .decision import decision_figure
 from .live import View, headless, live, mimebundle, show
 from .memory import memory_figure
@@ -27,6 +28,7 @@ __all__ = [
     "View",
     "alt_text",
     "burn_figure",
+    "canary_figure",
     "decision_figure",
     "description",
     "figure",

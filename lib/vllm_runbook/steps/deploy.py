@@ -168,7 +168,7 @@ def wait_available(book: Notebook, timeline: PodTimeline, labels: str = PODS) ->
 
     def reached(state: State) -> bool:
         for pod in new_pods(state):
-            if _can_not_start(pod):
+            if can_not_start(pod):
                 why = explaining.why(book.cluster, [pod])
                 hint = "Change what is named above and run this notebook again."
                 raise Hopeless(f"{target} can't start its server", why=why, next_step=hint)
@@ -222,7 +222,7 @@ def new_pods(state: State) -> list[Object]:
     return [pod for pod in state.all("Pod") if k8s.get_in(pod, "metadata.labels[pod-template-hash]") in hashes]
 
 
-def _can_not_start(pod: Object) -> bool:
+def can_not_start(pod: Object) -> bool:
     """Whether a container has crashed, or its image or configuration can't be had."""
     for status in pod.get("status", {}).get("containerStatuses", ()):
         waiting = k8s.get_in(status, "state.waiting.reason", "")

@@ -18,7 +18,7 @@ from ..cluster import Object, in_order
 from ..errors import RunbookError
 from ..params import Params, Platform
 from ..sizing import Sizing
-from . import autoscaling, deploy, device_plugin, disruption, keda, observability, provisioning, spot, weights
+from . import autoscaling, canary, deploy, device_plugin, disruption, keda, observability, provisioning, spot, weights
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,14 @@ def _spot(params: Params, sizing: Sizing) -> list[Object]:
     return spot.objects(params, sizing) if params.platform.spot is not None else []
 
 
+def _definitions(params: Params, _sizing: Sizing) -> list[Object]:
+    return canary.program(params.platform)
+
+
+def _way_in(params: Params, sizing: Sizing) -> list[Object]:
+    return canary.way_in(params, sizing)
+
+
 #: What each notebook plans, group by group.
 _STEPS: dict[str, tuple[_Part, ...]] = {
     "01_device_plugin": (_of_platform(device_plugin.objects),),
@@ -109,6 +117,7 @@ _STEPS: dict[str, tuple[_Part, ...]] = {
     "06_autoscaling": (_of_platform(keda.objects), lambda params, _: [autoscaling.scaled_object(params)]),
     "07_disruption": (_of_platform(lambda platform: [disruption.budget(platform)]),),
     "08_spot": (_of_platform(provisioning.objects), _of_platform(provisioning.pools), _spot),
+    "11_canary": (_definitions, _way_in),
 }
 
 
@@ -151,4 +160,10 @@ def _never(params: Params) -> list[Missing]:
         found.append(Missing("08_spot", "Karpenter", "the cluster has it (provisioning.install existing)"))
     if platform.spot is None:
         found.append(Missing("08_spot", "servers on spot nodes", "the platform has none (spot is null)"))
+    if platform.canary is None:
+        found.append(Missing("11_canary", "a way in", "the platform has none (canary is null)"))
+    elif not platform.canary.gateway.create:
+        gateway = platform.canary.gateway
+        why = "the cluster has it (canary.gateway.create false)"
+        found.append(Missing("11_canary", f"Gateway {gateway.namespace}/{gateway.name}", why))
     return sorted(found, key=lambda each: each.notebook)

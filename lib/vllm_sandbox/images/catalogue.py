@@ -22,8 +22,11 @@ from vllm_sandbox.images.registry import (
     python,
     register,
 )
+from vllm_sandbox.vllm.faults import FAULTS
 
 _VLLM = "vllm_sandbox.vllm"
+#: Where images come from that exist in the sandbox only.
+OWN = "sandbox.vllm-runbook.dev"
 
 
 def _python_module(modules: dict[str, Program]) -> Program:
@@ -66,6 +69,12 @@ def _register_known() -> None:
             simulated=True,
         )
     )
+    for fault in FAULTS:
+        broken = {"vllm": python(_VLLM, f"--fault={fault}"), **SHELL}
+        name = f"{OWN}/vllm-openai-{fault}"
+        register(Image(name, entrypoint=("vllm", "serve"), programs=broken, tags=r"v\d+(\.\d+)*", simulated=True))
+    gateway = {"gateway": python("vllm_sandbox.gateway")}
+    register(Image(f"{OWN}/gateway", entrypoint=("gateway",), programs={**SHELL, **gateway}, simulated=True, user=1000))
     register(
         Image(
             "nvcr.io/nvidia/k8s-device-plugin",

@@ -35,6 +35,8 @@ CRDS = (
     ROOT / "tests/data/schemas/volumesnapshots.yaml",
     ROOT / "manifests/keda/release.yaml",
     ROOT / "manifests/spot/karpenter/crds.yaml",
+    ROOT / "manifests/canary/gateway/crds.yaml",
+    ROOT / "tests/data/schemas/istio.yaml",
 )
 
 

@@ -12,7 +12,7 @@ from vllm_runbook import cluster as k8s
 from vllm_runbook import sizing as sizes
 from vllm_runbook.cluster import changed
 from vllm_runbook.params import Params
-from vllm_runbook.steps import deploy, spot, storage_classes, weights
+from vllm_runbook.steps import canary, deploy, spot, storage_classes, weights
 from vllm_runbook.steps.inventory import inventory
 
 from .conftest import ROOT, begin, create, load
@@ -44,6 +44,21 @@ def test_the_api_server_accepts_everything(platform: str, bare: Cluster) -> None
     finally:
         if made:  # another file's tests may have left them all
             bare.kubectl("delete", "namespace", *made, "--wait=false")
+
+
+def test_routes_with_a_canary_are_accepted_in_both_dialects(bare: Cluster) -> None:
+    """The Gateway API's and Istio's own definitions; a field that they don't have is refused."""
+    istio = {"canary.engine": "istio", "canary.gateway.install": "existing", "canary.gateway.create": "false"}
+    for overrides in ({}, istio):
+        loaded = load("sandbox", namespace="default", **overrides)
+        server, sizing = k8s.connect(loaded.platform), sizes.size(loaded)
+        for weight in (None, 0, 25, 100):
+            for item in canary.route(loaded, sizing, weight):
+                assert server.apply(item, dry_run=True, force=True)["spec"]
+        (route, *_) = canary.route(loaded, sizing, 25)
+        rules = "http" if overrides else "rules"
+        with pytest.raises(k8s.ApiError, match="noSuchField"):
+            server.apply(changed(route, {f"spec.{rules}[0].noSuchField": 1}), dry_run=True, force=True)
 
 
 @pytest.mark.parametrize("cloud", ["eks", "gke", "aks"])
