@@ -9,7 +9,7 @@ from ..cluster import Object, Ref, marked, ref_of
 from ..errors import RunbookError
 from ..params import Params
 from ..steps import weights
-from ..steps.inventory import Missing, inventory
+from ..steps.inventory import STORY, Missing, inventory
 
 #: In order: each needs the one before it, the last one complete weights.
 LAYERS = ("infrastructure", "weights", "serving")
@@ -79,12 +79,12 @@ def contents(params: Params, notebooks: Sequence[str] | None = None) -> Contents
     """What the notebooks leave in place, ready to be written down. Secrets never are: only that they must exist.
 
     Args:
-        notebooks: only those of these notebooks; by default of all.
+        notebooks: only those of these notebooks; by default of the story's, without the models of a registry (13).
 
     Raises:
         RunbookError: a chart can't be rendered: a tree without its objects would remove them from the cluster.
     """
-    found = inventory(params, notebooks)
+    found = inventory(params, STORY if notebooks is None else notebooks)
     if failed := [each for each in found.missing if each.failed]:
         raise RunbookError(
             f"{params.platform.name}: {failed[0].what} can't be exported",
@@ -122,7 +122,7 @@ def layer(params: Params, notebook: str, item: Object) -> str:
     group = item["apiVersion"].rpartition("/")[0]
     if "." in group and (group == _DEFINED or not group.endswith(_BUILT_IN)):
         return "serving"
-    if item["metadata"].get("namespace", "") not in (platform.namespace, ""):
+    if item["metadata"].get("namespace", "") not in (platform.namespace, platform.models_namespace, ""):
         return "infrastructure"
     filled = weights.fill_claim(platform)
     if kind in ("Job", "DaemonSet") or (kind == "PersistentVolumeClaim" and item["metadata"]["name"] == filled):

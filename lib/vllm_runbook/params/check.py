@@ -10,14 +10,16 @@ from pydantic import BaseModel
 from ..files import directories
 from .errors import ParamsError, Problem
 from .golden import FOLDER, Golden
-from .load import KINDS, origins, read, validate
+from .load import FOLDERS, origins, read, validate
 from .model import Model
 from .platform import Platform
+from .registry import Registry, unknown_models
 
 _SCHEMAS: dict[str, tuple[str, type[BaseModel]]] = {
-    KINDS["platform"]: ("platform", Platform),
-    KINDS["model"]: ("model", Model),
     FOLDER: (FOLDER, Golden),
+    FOLDERS["platform"]: ("platform", Platform),
+    FOLDERS["model"]: ("model", Model),
+    FOLDERS["registry"]: ("registry", Registry),
 }
 
 
@@ -32,7 +34,7 @@ def found() -> list[Path]:
 
 
 def problems(files: Iterable[Path]) -> list[Problem]:
-    """What is wrong with files; their directory (``platforms``, ``models``, ``golden``) says which they are."""
+    """What is wrong with parameter files; their directory (``platforms``, ``models`` …) says which they are."""
     wrong: list[Problem] = []
     for file in files:
         folder = file.resolve().parent.name
@@ -45,5 +47,7 @@ def problems(files: Iterable[Path]) -> list[Problem]:
         except ParamsError as error:
             wrong.extend(error.problems)
             continue
-        validate(kind, schema, document, {}, origins(kind, file, lines), wrong)
+        found = validate(kind, schema, document, {}, origins(kind, file, lines), wrong)
+        if isinstance(found, Registry):
+            wrong.extend(unknown_models(found, origins(kind, file, lines)))
     return wrong

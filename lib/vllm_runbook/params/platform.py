@@ -293,6 +293,8 @@ class Results(Strict):
 class Platform(Strict):
     """One cluster.
 
+    ``registry`` names the file of params/registry with the models that notebook 13 serves together (or is a path);
+    null: there are none.
     ``request_memory_mib`` is the host memory that a server holds for one request, running or waiting: it grows with
     prompts (images above all), so measure yours. ``time_scale`` is 1 everywhere but in a sandbox, where long
     durations are divided by it.
@@ -319,6 +321,7 @@ class Platform(Strict):
     rollout: Rollout = Rollout()
     rehearsal: Rehearsal = Rehearsal()
     results: Results = Results()
+    registry: str | None = Field(default=None, min_length=1)
     request_memory_mib: float = Field(default=2, gt=0)
     time_scale: float = Field(default=1, ge=1)
 
@@ -335,6 +338,11 @@ class Platform(Strict):
     def naive_namespace(self) -> str:
         """Where the usual guide's deployment is rehearsed, apart from ours."""
         return f"{self.namespace}-naive"
+
+    @property
+    def models_namespace(self) -> str:
+        """Where the models of a registry are served (notebook 13), apart from the one of notebook 04."""
+        return f"{self.namespace}-models"
 
     def image(self, reference: str) -> str:
         """An image reference as this platform pulls it."""

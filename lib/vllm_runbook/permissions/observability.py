@@ -34,6 +34,7 @@ def _prometheus(platform: Platform) -> list[Rule]:
     """Our own Prometheus, and its right to find pods, which we must have to give it."""
     namespace = platform.metrics.namespace
     spaces = [platform.namespace, *([platform.naive_namespace] if platform.rehearsal.outage else [])]
+    spaces += [platform.models_namespace] if platform.registry else []
     found = [
         *rules("get create patch", "namespaces"),
         *rules("get create patch", "serviceaccounts configmaps services", namespace=namespace),

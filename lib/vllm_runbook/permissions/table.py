@@ -12,6 +12,7 @@ from .diagnosis import diagnosis
 from .disruption import disruption, spot
 from .drills import drills
 from .locking import changes, lock
+from .multi_model import multi_model
 from .observability import observability
 from .serving import deploy, device_plugin, gpu_nodes, preflight, weights
 from .teardown import teardown
@@ -31,6 +32,7 @@ TITLES = {
     "10_teardown": "Teardown",
     "11_canary": "Canary",
     "12_gitops": "GitOps",
+    "13_multi_model": "Several models",
     "20_onboarding": "Onboarding",
     "30_verify": "Verify",
 }
@@ -59,6 +61,7 @@ _TABLE: dict[str, Callable[[Platform], list[Rule]]] = {
     "10_teardown": teardown,
     "11_canary": canary,
     "12_gitops": _gitops,
+    "13_multi_model": multi_model,
     "20_onboarding": drills,
     "30_verify": verify,
 }

@@ -13,7 +13,8 @@ from .rights import MONITORS, RBAC, RULES, removal
 def teardown(platform: Platform) -> list[Rule]:
     """To find and delete what we made, wherever a notebook makes something."""
     verbs = "get list watch delete"
-    spaces = (platform.namespace, platform.naive_namespace, platform.metrics.namespace, platform.autoscaling.namespace)
+    spaces = [platform.namespace, platform.naive_namespace, platform.metrics.namespace, platform.autoscaling.namespace]
+    spaces += [platform.models_namespace] if platform.registry else []
     found = [
         *rules("get list patch", "nodes"),
         *rules("list", "pods"),

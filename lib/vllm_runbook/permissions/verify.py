@@ -34,6 +34,11 @@ def verify(platform: Platform) -> list[Rule]:
         found += rules("get", resource, group=group, namespace=namespace)
     if platform.rules_by == "prometheus_rule":
         found += rules("get", RULES[0], group=RULES[1], namespace=namespace)
+    if platform.registry is not None:
+        found += _objects(platform.models_namespace)
+        if platform.metrics.discovery in MONITORS:
+            resource, group = MONITORS[platform.metrics.discovery]
+            found += rules("get", resource, group=group, namespace=platform.models_namespace)
     if platform.storage.copy_by == "snapshot":
         found += rules("get", "volumesnapshots", group="snapshot.storage.k8s.io", namespace=namespace)
     if platform.autoscaling.install != "existing":

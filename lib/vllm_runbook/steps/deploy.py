@@ -271,7 +271,7 @@ def endpoint(book: Notebook, service: str = SERVICE) -> ServiceProxy:
     Raises:
         TimedOut: no pod of the Service is ready.
     """
-    _ready_pod(book, service)
+    ready_pod(book, service)
     return ServiceProxy(book.cluster, book.namespace, service, PORT)
 
 
@@ -282,10 +282,10 @@ def server(book: Notebook, service: str = SERVICE, *, with_key: bool = True) -> 
         TimedOut: no pod of the Service is ready.
     """
     key = protection.api_key(book) if with_key else None
-    return PodTunnel(book.cluster, book.namespace, _ready_pod(book, service), PORT, key)
+    return PodTunnel(book.cluster, book.namespace, ready_pod(book, service), PORT, key)
 
 
-def _ready_pod(book: Notebook, service: str) -> str:
+def ready_pod(book: Notebook, service: str) -> str:
     """Name of a ready pod behind the Service, once there is one."""
 
     def ready(state: State) -> list[str]:

@@ -20,7 +20,7 @@ from ..notebook import Notebook
 from ..params import Params, Platform
 from ..prometheus import Prometheus
 from ..tables import Table
-from . import deploy, exporters, gpu_nodes
+from . import deploy, exporters, gpu_nodes, weights
 
 DEPLOYMENT = "prometheus-server"
 #: Annotation of the pod template: a change of the configuration or of a rule starts a new pod.
@@ -29,8 +29,9 @@ _START_SECONDS = 300
 
 
 def namespaces(platform: Platform) -> list[str]:
-    """Namespaces whose servers are scraped: ours, and the rehearsed guide's where the platform allows it."""
-    return [platform.namespace, *([platform.naive_namespace] if platform.rehearsal.outage else [])]
+    """Namespaces whose servers are scraped: ours, and the guide's and a registry's where there are such."""
+    naive = [platform.naive_namespace] if platform.rehearsal.outage else []
+    return [platform.namespace, *naive, *([platform.models_namespace] if platform.registry else [])]
 
 
 def require(book: Notebook) -> None:
@@ -70,10 +71,10 @@ def objects(params: Params) -> list[Object]:
     platform = params.platform
     if platform.metrics.install == "manifest":
         return [*_ours(params), *exporters.objects(platform, namespaces(platform))]
-    return [*_found_by(platform), *([_rule_object(params)] if platform.rules_by == "prometheus_rule" else [])]
+    return [*found_by(platform), *([_rule_object(params)] if platform.rules_by == "prometheus_rule" else [])]
 
 
-def _found_by(platform: Platform) -> list[Object]:
+def found_by(platform: Platform) -> list[Object]:
     """What tells an existing Prometheus of our pods, if that isn't on the pods (annotations)."""
     metrics = platform.metrics
     interval = f"{metrics.scrape_interval_seconds}s"
@@ -113,7 +114,9 @@ def _ours(params: Params) -> list[Object]:
         else:
             item = k8s.changed(item, {"metadata.namespace": metrics.namespace})
             found.append(gpu_nodes.keep_off(item, platform) if kind == "Deployment" else item)
-    others = [manifest("naive/namespace.yaml", name) for name in spaces[1:]]
+    naive = manifest("naive/namespace.yaml", platform.naive_namespace)
+    models = weights.namespace_object(platform.model_copy(update={"namespace": platform.models_namespace}))
+    others = [item for item in (naive, models) if item["metadata"]["name"] in spaces]
     config = next(item for item in found if item["kind"] == "ConfigMap")
     config["data"]["prometheus.yml"] = _configured(platform, config["data"]["prometheus.yml"])
     if platform.rules_by == "config_map":

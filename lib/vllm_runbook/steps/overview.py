@@ -11,7 +11,7 @@ from ..cluster import ApiError, Ref
 from ..cluster.lease import holder_of
 from ..errors import RunbookError
 from ..notebook import Notebook
-from . import autoscaling, canary, crowd, deploy, disruption, gpu_nodes, observability, spot, teardown, weights
+from . import autoscaling, canary, crowd, deploy, disruption, gpu_nodes, observability, router, spot, teardown, weights
 
 HOLDS, PARTLY, NOT_YET, UNKNOWN, NO_STATE = "holds", "partly", "not yet", "can't tell", ""
 
@@ -118,6 +118,12 @@ def _gitops(book: Notebook) -> State:
     return State(NO_STATE, "leaves nothing in the cluster")
 
 
+def _models(book: Notebook) -> State:
+    if book.params.platform.registry is None:
+        return State(NO_STATE, "the platform names no registry of models")
+    return _replicas(book, Ref("Deployment", router.DEPLOYMENT, book.params.platform.models_namespace))
+
+
 def _onboarding(book: Notebook) -> State:
     now = drills.running(book)
     return State(NO_STATE, f"the drill {now.drill} is under way" if now else "no drill is under way")
@@ -154,6 +160,7 @@ _CHECKS: dict[str, Callable[[Notebook], State]] = {
     "10_teardown": _teardown,
     "11_canary": _canary,
     "12_gitops": _gitops,
+    "13_multi_model": _models,
     "20_onboarding": _onboarding,
     "30_verify": _verification,
 }

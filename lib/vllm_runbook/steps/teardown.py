@@ -247,6 +247,7 @@ def created(book: Notebook) -> list[Target]:
     """What this runbook made, in the order of creation: in the cluster's own namespaces first, it goes last."""
     platform = book.params.platform
     homes = [platform.namespace, platform.naive_namespace, platform.metrics.namespace, platform.autoscaling.namespace]
+    homes += [platform.models_namespace] if platform.registry else []
     homes += [platform.provisioning.namespace] if platform.provisioning.install == "manifest" else []
     homes += [platform.canary.gateway.namespace] if platform.canary and platform.canary.gateway.create else []
     homes += [crowd.NAMESPACE] if platform.rehearsal.crowd else []

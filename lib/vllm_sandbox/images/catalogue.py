@@ -127,8 +127,10 @@ def _register_known() -> None:
     register(Image("registry.k8s.io/kwok/kwok", entrypoint=("kwok",), programs={"kwok": _kwok}))
 
 
-def _this_python(args: list[str], _context: Context) -> list[str]:
-    return [sys.executable, *args]
+def _this_python(args: list[str], context: Context) -> list[str]:
+    """This Python; the router listens on the pod's address instead of every address."""
+    own = [f"--host={context.pod_ip}"] if args[:2] == ["-m", "vllm_runbook.router"] else []
+    return [sys.executable, *args, *own]
 
 
 def _prometheus(args: list[str], context: Context) -> list[str]:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import uvloop
 from aiohttp import web
 
-from vllm_sandbox.vllm import VERSION, faults, flags, log, memory, timing
+from vllm_sandbox.vllm import VERSION, faults, flags, log, lora, memory, timing
 from vllm_sandbox.vllm.checkpoint import Checkpoint, StartError, find, read
 from vllm_sandbox.vllm.engine import Engine
 from vllm_sandbox.vllm.faults import Fault
@@ -70,16 +70,19 @@ async def _serve(args: Namespace, fault: Fault) -> int:
     if not await _load(args, model, layout, stop):
         reporter.cancel()
         return 0
+    adapters = lora.load(args)
     served = args.served_model_name or [name]
-    metrics = Metrics(served[0], _cache_info(args, layout))
+    gauge = lora.Gauge(args.max_loras) if args.enable_lora else None
+    metrics = Metrics(served[0], _cache_info(args, layout), gauge)
     step = timing.StepTime(layout.weight_bytes, layout.kv_bytes_per_token, model.parameters, gpu_count)
-    engine = Engine(layout, step, metrics, args.max_num_queued_reqs, args.max_num_queued_tokens)
+    engine = Engine(layout, step, metrics, args.max_num_queued_reqs, args.max_num_queued_tokens, args.max_loras)
     metrics.engine = engine
     requests_of.append(engine)
     serving = Serving(
         engine=engine,
         metrics=metrics,
         names=served,
+        adapters=adapters,
         root=name,
         max_model_len=layout.max_model_len,
         vocab=model.vocab,

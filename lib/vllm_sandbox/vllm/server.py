@@ -7,12 +7,12 @@ import json
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aiohttp import web
 
-from vllm_sandbox.vllm import VERSION, tokenizer
+from vllm_sandbox.vllm import VERSION, lora, tokenizer
 from vllm_sandbox.vllm.answers import DONE, Answer
 from vllm_sandbox.vllm.engine import Engine, EngineBusy, Sequence
 from vllm_sandbox.vllm.faults import Fault
@@ -47,6 +47,7 @@ class Serving:
 
     Attributes:
         names: under which the model is known; root: its path or id.
+        adapters: LoRA adapters, which requests name instead of the model.
         draining: SIGTERM came: health stays well, completions are refused.
         fault: what is wrong with this version, on purpose.
     """
@@ -58,6 +59,7 @@ class Serving:
     max_model_len: int
     vocab: int
     fingerprint: str
+    adapters: list[lora.Adapter] = field(default_factory=list)
     api_keys: list[str] = field(default_factory=list)
     access_log: bool = True
     draining: bool = False
@@ -184,10 +186,16 @@ class Application:
         data = [
             {"id": name, **common, "max_model_len": serving.max_model_len, "permission": []} for name in serving.names
         ]
+        data += [
+            {"id": each.name, **common, "root": each.path, "parent": serving.names[0]}
+            | {"max_model_len": None, "permission": []}
+            for each in serving.adapters
+        ]
         return web.json_response({"object": "list", "data": data}, dumps=_compact)
 
     async def _tokenize(self, request: web.Request) -> web.Response:
         body = body_of(await request.read())
+        lora.take_out(body, self._serving.adapters)
         check_model(body, self._serving.names)
         pieces = tokenizer.pieces(str(body.get("prompt", "")))
         tokens = [tokenizer.token_id(piece, self._serving.vocab) for piece in pieces]
@@ -217,7 +225,9 @@ class Application:
     async def _complete(self, request: web.Request, *, chat: bool) -> web.StreamResponse:
         serving = self._serving
         body = body_of(await request.read())
+        adapter = lora.take_out(body, serving.adapters)
         job = parse(body, chat=chat, names=serving.names, max_model_len=serving.max_model_len)
+        job = replace(job, model=adapter or serving.names[0])  # whichever of the model's names was asked for
         await asyncio.sleep(FRONTEND_S)
         if serving.draining or serving.fault.fails(job.prompt_tokens):
             raise DEAD
@@ -236,6 +246,7 @@ class Application:
             for i in range(job.n)
         ]
         for sequence in sequences:
+            sequence.adapter = adapter
             serving.engine.add(sequence)
         try:
             answer = Answer(job, serving.fingerprint)
