@@ -150,6 +150,7 @@ def _configured(platform: Platform, text: str) -> str:
     jobs = {job["job_name"]: job for job in config["scrape_configs"]}
     looked_into = {
         "vllm": namespaces(platform),
+        "router": namespaces(platform),
         exporters.STATE_METRICS: [platform.metrics.namespace],
         exporters.DCGM: [platform.device_plugin.namespace],
     }

@@ -85,5 +85,6 @@ def _monitor(platform: Platform) -> list[Object]:
     if platform.metrics.install == "manifest":
         return []
     servers = observability.found_by(platform)
-    selector = {"spec.selector.matchLabels": {"app.kubernetes.io/component": "router"}, "metadata.name": DEPLOYMENT}
+    labels = {"matchLabels": {"app.kubernetes.io/component": "router"}}
+    selector = {"spec.selector": labels, "metadata.name": DEPLOYMENT}
     return [*servers, *(k8s.changed(item, selector) for item in servers)]
