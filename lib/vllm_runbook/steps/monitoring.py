@@ -153,6 +153,22 @@ def answers(book: Notebook) -> Table:
     return Table(("dashboard", "questions", "with data now"), [(name, *counts) for name, counts in rows.items()])
 
 
+def told(book: Notebook, alert: str, minutes: int = 15) -> None:
+    """An alert of the last minutes has fired; notes the check. Nothing where somebody else loads the rules."""
+    if book.params.platform.rules_by == "none":
+        return
+    asked, interval = observability.prometheus(book), book.params.platform.metrics.scrape_interval_seconds
+    expression = f'max_over_time(ALERTS{{alertname="{alert}", alertstate="firing"}}[{minutes}m])'
+    asked.until(
+        f"the alert {alert} fires",
+        lambda: bool(asked.query(expression)),
+        seconds=30 + 4 * interval,
+        every=interval,
+        explain=lambda: f"Prometheus knows of no {alert} within {minutes} minutes: {expression}",
+    )
+    book.check(f"the alert {alert} fired", True)
+
+
 def burn_rates(book: Notebook, minutes: int = 30) -> go.Figure:
     """How fast the budgets of the last minutes burned, in every namespace with requests."""
     asked, interval = observability.prometheus(book), book.params.platform.metrics.scrape_interval_seconds

@@ -131,7 +131,10 @@ def levels(platform: Platform) -> Table:
     if platform.rehearsal.outage:
         rows.append((platform.naive_namespace, "none (warns)", "the usual guide's server runs as root"))
     if platform.device_plugin.mode != "managed":
-        why = "the device plugin mounts the kubelet's directory; the namespace is the cluster's and stays as it is"
+        why = (
+            "device plugin and DCGM exporter mount the kubelet's directories; the namespace is the cluster's and stays "
+            "as it is"
+        )
         rows.append((platform.device_plugin.namespace, "not ours", why))
     return Table(("namespace", "Pod Security level", "why"), rows)
 
