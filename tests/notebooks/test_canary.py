@@ -23,8 +23,12 @@ FAULTY = "sandbox.vllm-runbook.dev/vllm-openai-"
 FIRST_STEP = 5
 
 
+def overridden(*pairs: str) -> list[str]:
+    return [word for pair in (*CALM, *QUICK, *pairs) for word in ("-p", pair)]
+
+
 def options(*pairs: str) -> list[str]:
-    return ["--model", "tiny", *(word for pair in (*CALM, *QUICK, *pairs) for word in ("-p", pair))]
+    return ["--model", "tiny", *overridden(*pairs)]
 
 
 class Story:
@@ -32,9 +36,9 @@ class Story:
 
     def __init__(self, sandbox: Cluster, directory: Path) -> None:
         self.sandbox, self.directory = sandbox, directory
-        done = run_notebooks(directory, "00", "01", "02", "03", "04", "05", *options())
+        done = run_notebooks(directory, "01", "02", "03", "04", "05", *options())
         assert done.code == 0, done.out + done.err
-        roles = sandbox.runbook("roles", "11", *options(), "--service-account", "only-11")
+        roles = sandbox.runbook("roles", "11", *overridden(), "--service-account", "only-11")
         assert roles.returncode == 0, roles.stderr
         Cluster(sandbox.name, sandbox.kubeconfig, "").apply([item for item in yaml.safe_load_all(roles.stdout) if item])
         document = yaml.safe_load(sandbox.kubeconfig.read_text())
