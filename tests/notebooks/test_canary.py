@@ -112,7 +112,9 @@ def test_a_bad_version_is_caught_at_the_first_step(story: Story, fault: str, wor
     assert figures["canary.steps"] == 1
     assert 0 < figures["canary.affected"] <= math.ceil(figures["canary.sent"] * FIRST_STEP / 100)
     assert f"{FIRST_STEP} %: {words}" in done.err, "the gate that failed, with its numbers"
-    assert done.verdict("11_canary").count("NOT") == 1, "and nothing else"
+    (notebook,) = done.summary["notebooks"]
+    failed = [check["name"] for check in notebook["result"]["checks"] if not check["ok"]]
+    assert failed == ["the new version holds at every step, and is promoted"], "and nothing else"
     assert story.image() == "vllm/vllm-openai:v0.32.1" and story.nothing_of_the_canary_is_left()
 
 
