@@ -45,7 +45,8 @@ def conclude(book: Notebook, walk: Walk, trial: Experiment | None = None) -> Non
         book.check("the new version holds at every step, and is promoted", walk.outcome == PROMOTED, walk.why)
     if trial is not None and walk.steps:
         _cost(book, walk, trial)
-    if walk.outcome == PROMOTED:
+    walk.take_back()
+    if walk.outcome == PROMOTED and not walk.settings.rehearse:
         print(_to_keep(walk.settings))
     _rest(book, walk)
 

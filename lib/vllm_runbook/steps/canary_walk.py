@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .. import cluster as k8s
-from ..cluster import Ref, State, TimedOut
+from ..cluster import Object, Ref, State, TimedOut
 from ..errors import RunbookError
 from ..notebook import Notebook
 from ..tables import Table
-from . import canary, canary_counts, canary_golden, canary_wait, deploy, experiment, observability
+from . import canary, canary_counts, canary_golden, canary_wait, deploy, experiment, observability, spot
 from .canary_counts import CANARY, STABLE
 from .canary_gates import FAIL, PASS, Decision, Window, judge
 from .experiment import Experiment
@@ -186,11 +186,39 @@ class Walk:
     def _promote(self) -> None:
         """The stable Deployment takes the new version by a rolling update while the canary serves; then back to it."""
         self._mark("promotion")
-        self.book.put(canary.promoted(self.book.params, self.book.sizing))
-        canary_wait.version(self.book, deploy.DEPLOYMENT)
+        items = self._stable_deployments(new=True)
+        if self.settings.rehearse:
+            self._replace(items)
+        else:
+            self.book.apply(self.book.plan(items))
+            self._wait_for(items)
         self._rest()
         self._mark("stable again")
         self.outcome = PROMOTED
+
+    def _stable_deployments(self, *, new: bool) -> list[Object]:
+        """What is behind the stable Service: ours, and the one on spot nodes if notebook 08 made it."""
+        params, sizing = self.book.params, self.book.sizing
+        items = [deploy.deployment(params, sizing)]
+        if self.book.cluster.find(Ref("Deployment", spot.NAME, self.book.namespace)) and params.platform.spot:
+            items.append(spot.deployment(params, sizing))
+        return [canary.promoted(item, params, sizing) for item in items] if new else items
+
+    def _replace(self, items: list[Object]) -> None:
+        """A rolling update that is taken back, or takes back: uncounted."""
+        for item in items:
+            self.book.put(item)
+        self._wait_for(items)
+
+    def _wait_for(self, items: list[Object]) -> None:
+        for item in items:
+            canary_wait.version(self.book, item["metadata"]["name"])
+
+    def take_back(self) -> None:
+        """End a rehearsal: the stable Deployment gets the version of the parameters again. Notes the check."""
+        if self.settings.rehearse and self.outcome == PROMOTED:
+            self._replace(self._stable_deployments(new=False))
+            self.book.check("the Deployment is back at the version of the parameters", True)
 
     def _back(self, step: Step) -> None:
         """No more traffic at once; then the canary goes, unless it is to be looked at."""

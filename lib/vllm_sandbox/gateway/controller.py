@@ -127,8 +127,8 @@ class Controller:
             if wanted := attached.gateways.get(item["metadata"]["uid"]):
                 await self._put("gateways", item, _updated(item, wanted))
         for item in self._routes:
-            if status := _parents(item, attached.parents.get(item["metadata"]["uid"], [])):
-                await self._put("httproutes", item, status)
+            if parents := _parents(item, attached.parents.get(item["metadata"]["uid"], [])):
+                await self._put("httproutes", item, parents)
 
     async def _put(self, plural: str, item: Object, status: Object) -> None:
         meta, before = item["metadata"], item.get("status") or {}
