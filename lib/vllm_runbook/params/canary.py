@@ -64,7 +64,8 @@ class Canary(Strict):
     at least ``step_seconds``, and at most ``step_timeout_seconds`` to have enough requests. ``golden`` names a file of
     ``params/golden``: prompts, and what answers to them must satisfy. Requests with the header ``header`` (value
     ``always``) go to the canary whatever its share is; null: there is no such way. ``keep`` leaves a version that was
-    rolled back in place, without traffic.
+    rolled back in place, without traffic. ``rehearse``: the way is tried, and not a version: what was promoted is taken
+    back to the version of the parameters in the end.
     """
 
     engine: Literal["gateway-api", "istio"] = "gateway-api"
@@ -79,6 +80,7 @@ class Canary(Strict):
     golden: Name = "general"
     header: Name | None = None
     keep: bool = False
+    rehearse: bool = False
 
     @property
     def is_new(self) -> bool:

@@ -210,9 +210,9 @@ def deployment(params: Params, sizing: Sizing, replicas: int = 1) -> Object:
     return k8s.changed(deploy.deployment(params, sizing), fields)
 
 
-def promoted(params: Params, sizing: Sizing) -> Object:
-    """The stable Deployment with what is new."""
-    return k8s.changed(deploy.deployment(params, sizing), _new(params, sizing))
+def promoted(stable: Object, params: Params, sizing: Sizing) -> Object:
+    """A stable Deployment with what is new."""
+    return k8s.changed(stable, _new(params, sizing))
 
 
 def _new(params: Params, sizing: Sizing) -> dict[str, Any]:
@@ -241,13 +241,24 @@ def plan_canary(book: Notebook) -> Plan:
     return book.plan(objects(book.params, book.sizing) if is_new(book) else [])
 
 
+def start(book: Notebook, planned: Plan) -> bool:
+    """Make the canary; uncounted, for it is taken away again. Whether there is one to try."""
+    if book.cluster.dry_run:
+        book.apply(planned)
+    for change in planned.changes if not book.cluster.dry_run else ():
+        book.put(change.desired)
+        print(f"{change.action} {change.ref}")
+    return bool(planned.changes)
+
+
 def is_new(book: Notebook) -> bool:
     """Whether there is something to roll out; says in a line why not."""
     if not settings(book.params).is_new:
         print("no new version: name one (-p canary.image=…, canary.args, canary.model_path)")
         return False
     live = book.cluster.find(Ref("Deployment", deploy.DEPLOYMENT, book.namespace))
-    if live is not None and not book.plan([promoted(book.params, book.sizing)]):
+    new = promoted(deploy.deployment(book.params, book.sizing), book.params, book.sizing)
+    if live is not None and not book.plan([new]):
         print("the stable version is this one already: nothing to roll out")
         return False
     return True
@@ -255,9 +266,8 @@ def is_new(book: Notebook) -> bool:
 
 def differences(params: Params, sizing: Sizing) -> Table:
     """What is new, field by field."""
-    before, after = (
-        k8s.get_in(item, _CONTAINER) for item in (deploy.deployment(params, sizing), promoted(params, sizing))
-    )
+    stable = deploy.deployment(params, sizing)
+    before, after = (k8s.get_in(item, _CONTAINER) for item in (stable, promoted(stable, params, sizing)))
     rows = [(name, _shown(before[name], after[name]), _shown(after[name], before[name])) for name in ("image", "args")]
     return Table(("field", "stable", "new"), [row for row in rows if row[1] != row[2]] or [("nothing", "", "")])
 

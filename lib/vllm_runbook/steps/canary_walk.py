@@ -7,16 +7,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import plotly.graph_objects as go
-
 from .. import cluster as k8s
-from ..cluster import Ref, State, TimedOut
+from ..cluster import Object, Ref, State, TimedOut
 from ..errors import RunbookError
 from ..notebook import Notebook
-from ..params.canary import Canary
-from ..plots import canary_figure
 from ..tables import Table
-from . import canary, canary_counts, canary_golden, canary_wait, deploy, experiment, observability
+from . import canary, canary_counts, canary_golden, canary_wait, deploy, experiment, observability, spot
 from .canary_counts import CANARY, STABLE
 from .canary_gates import FAIL, PASS, Decision, Window, judge
 from .experiment import Experiment
@@ -190,11 +186,39 @@ class Walk:
     def _promote(self) -> None:
         """The stable Deployment takes the new version by a rolling update while the canary serves; then back to it."""
         self._mark("promotion")
-        self.book.put(canary.promoted(self.book.params, self.book.sizing))
-        canary_wait.version(self.book, deploy.DEPLOYMENT)
+        items = self._stable_deployments(new=True)
+        if self.settings.rehearse:
+            self._replace(items)
+        else:
+            self.book.apply(self.book.plan(items))
+            self._wait_for(items)
         self._rest()
         self._mark("stable again")
         self.outcome = PROMOTED
+
+    def _stable_deployments(self, *, new: bool) -> list[Object]:
+        """What is behind the stable Service: ours, and the one on spot nodes if notebook 08 made it."""
+        params, sizing = self.book.params, self.book.sizing
+        items = [deploy.deployment(params, sizing)]
+        if self.book.cluster.find(Ref("Deployment", spot.NAME, self.book.namespace)) and params.platform.spot:
+            items.append(spot.deployment(params, sizing))
+        return [canary.promoted(item, params, sizing) for item in items] if new else items
+
+    def _replace(self, items: list[Object]) -> None:
+        """A rolling update that is taken back, or takes back: uncounted."""
+        for item in items:
+            self.book.put(item)
+        self._wait_for(items)
+
+    def _wait_for(self, items: list[Object]) -> None:
+        for item in items:
+            canary_wait.version(self.book, item["metadata"]["name"])
+
+    def take_back(self) -> None:
+        """End a rehearsal: the stable Deployment gets the version of the parameters again. Notes the check."""
+        if self.settings.rehearse and self.outcome == PROMOTED:
+            self._replace(self._stable_deployments(new=False))
+            self.book.check("the Deployment is back at the version of the parameters", True)
 
     def _back(self, step: Step) -> None:
         """No more traffic at once; then the canary goes, unless it is to be looked at."""
@@ -219,72 +243,6 @@ class Walk:
     def _apply_route(self, weight: int | None) -> None:
         for item in canary.route(self.book.params, self.book.sizing, weight):
             self.book.put(item)
-
-    # -- what is shown ---------------------------------------------------------------------------------
-
-    def table(self) -> Table:
-        """Every gate of every step, with its numbers."""
-        rows: list[tuple[object, ...]] = []
-        for step in self.steps:
-            for number, each in enumerate(step.decision.findings):
-                first = f"{step.weight} %" if number == 0 else ""
-                rows.append((first, each.gate, each.canary, each.stable, each.limit, each.verdict))
-            rows.append(("", "golden prompts", step.golden or "right", "", "all right", FAIL if step.golden else PASS))
-        return Table(("step", "gate", "canary", "stable", "limit", "verdict"), rows, self.outcome)
-
-    def figure(self) -> go.Figure:
-        """Time to first token of both versions, by step."""
-        rows = [(f"{each.weight} %", each.canary.quantile(0.95), each.stable.quantile(0.95)) for each in self.steps]
-        return canary_figure(rows, f"Time to first token by step: {self.outcome or 'under way'}")
-
-    def conclude(self, trial: Experiment | None = None) -> None:
-        """Note figures and checks: what became of the version, and what it cost.
-
-        Args:
-            trial: the load meanwhile, if there was one.
-        """
-        book = self.book
-        for step in self.steps:
-            book.figure(f"canary.step_{step.weight}.requests", step.canary.requests)
-        if self.outcome:
-            book.figure("canary.steps", len(self.steps))
-            book.check("the new version holds at every step, and is promoted", self.outcome == PROMOTED, self.why)
-        if trial is not None and self.steps:
-            self._cost(trial)
-        if self.outcome == PROMOTED:
-            print(_kept(self.settings))
-        rest = canary.route(book.params, book.sizing, 0 if self.settings.keep and self.outcome != PROMOTED else None)
-        left = [] if self.settings.keep else canary.refs(canary.objects(book.params, book.sizing))
-        live = [found for ref in left if (found := book.cluster.find(ref))]
-        there = [k8s.ref_of(item) for item in live if not item["metadata"].get("deletionTimestamp")]
-        book.check("all traffic goes to the stable Service", not book.plan(rest), "the route isn't at rest")
-        book.check("the canary is gone", not there, ", ".join(map(str, there)))
-
-    def _cost(self, trial: Experiment) -> None:
-        """A version that is rolled back may have touched the canary's share of the requests, a good one none."""
-        experiment.figures(self.book, trial, "canary")
-        sent, late = trial.report.total("sent"), int(trial.report.result.get("late", 0))
-        affected = trial.report.total("dropped") + trial.report.total("rejected") + late
-        share = 0 if self.outcome == PROMOTED else self.steps[-1].weight
-        most = -(-sent * share // 100)
-        self.book.figure("canary.late", late)
-        self.book.figure("canary.affected", affected)
-        reasons = f"{trial.report.result.get('reasons')}, {late} late"
-        self.book.check(
-            "no more requests were touched than the canary's share",
-            affected <= most,
-            f"{affected} of {sent}: {reasons}",
-        )
-        if self.outcome == PROMOTED:
-            dropped = trial.report.total("dropped")
-            self.book.check("no request was dropped on the way", not dropped, str(trial.report.result.get("reasons")))
-
-
-def _kept(chosen: Canary) -> str:
-    """What the parameters need, so that notebook 04 doesn't take the version back."""
-    wanted = {"images.vllm": chosen.image, "the model's extra_args": " ".join(chosen.args)}
-    wanted["the weights' directory"] = chosen.model_path
-    return "put it into the parameters: " + ", ".join(f"{name} {value}" for name, value in wanted.items() if value)
 
 
 def require_metrics(book: Notebook) -> None:

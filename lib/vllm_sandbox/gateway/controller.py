@@ -127,7 +127,8 @@ class Controller:
             if wanted := attached.gateways.get(item["metadata"]["uid"]):
                 await self._put("gateways", item, _updated(item, wanted))
         for item in self._routes:
-            await self._put("httproutes", item, _parents(item, attached.parents.get(item["metadata"]["uid"], [])))
+            if parents := _parents(item, attached.parents.get(item["metadata"]["uid"], [])):
+                await self._put("httproutes", item, parents)
 
     async def _put(self, plural: str, item: Object, status: Object) -> None:
         meta, before = item["metadata"], item.get("status") or {}
@@ -155,10 +156,12 @@ def _updated(item: Object, wanted: Object) -> Object:
     return status
 
 
-def _parents(item: Object, wanted: list[tuple[Object, list[Object]]]) -> Object:
-    """A route's status: other controllers' entries stay as they are."""
+def _parents(item: Object, wanted: list[tuple[Object, list[Object]]]) -> Object | None:
+    """A route's status: other controllers' entries stay as they are. None if it is none of ours, and never was."""
     before = (item.get("status") or {}).get("parents", [])
     found = [each for each in before if each["controllerName"] != CONTROLLER]
+    if not wanted and len(found) == len(before):
+        return None
     for parent, conditions in wanted:
         old = [each for each in before if each["controllerName"] == CONTROLLER and each["parentRef"] == parent]
         there = old[0]["conditions"] if old else ()

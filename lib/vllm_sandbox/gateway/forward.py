@@ -45,9 +45,10 @@ class _Exchange:
 class Forwarder:
     """Answers requests by the table as it is at that moment.
 
+    Pods are reached through HTTP_PROXY, if it is set: so the network knows who asks.
+
     Args:
-        table: the current one.
-        proxy: through which pods are reached, so that the network knows who asks (HTTP_PROXY); None for none.
+        table: gives the current one.
     """
 
     def __init__(self, table: Callable[[], Table], endpoints: Endpoints, metrics: GatewayMetrics) -> None:
