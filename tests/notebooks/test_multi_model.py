@@ -1,4 +1,4 @@
-"""Notebook 13 with exactly its rights: a registry behind one endpoint, asked as clients do, and taken away again."""
+"""Notebook 13 with exactly its rights: a registry behind one endpoint, asked as clients ask it, then taken away."""
 
 from __future__ import annotations
 
@@ -131,6 +131,22 @@ def test_servers_let_the_router_in_and_the_router_lets_nobody_in(sandbox: Cluste
     router = ("-n", NAMESPACE, "exec", pods[0]["metadata"]["name"], "--", "python", "-c")
     assert sandbox.kubectl(*router, ask % ("model-qwen3-8b", "health")).strip() == "200"
     assert "200" not in sandbox.kubectl(*router, ask % ("models", "health"), ok=False)
+
+
+def test_the_api_server_accepts_what_is_exported_for_kserve(sandbox: Cluster, done: Done, tmp_path: Path) -> None:
+    """With KServe's own definition, strictly: an unknown field is an error."""
+    exported = sandbox.runbook("export", "kserve", str(tmp_path), *OPTIONS)
+    assert exported.returncode == 0, exported.stderr
+    schema = str(ROOT / "tests" / "data" / "schemas" / "kserve.yaml")
+    sandbox.kubectl("apply", "--server-side", "-f", schema)
+    try:
+        sandbox.wait("crd/inferenceservices.serving.kserve.io", "condition=Established")
+        options = ("--server-side", "--dry-run=server", "--validate=strict", "--force-conflicts")
+        for file in sorted((tmp_path / "sandbox").glob("*.yaml")):
+            told = Cluster(sandbox.name, sandbox.kubeconfig, NAMESPACE).kubectl("apply", *options, "-f", str(file))
+            assert "serverside-applied" in told
+    finally:
+        sandbox.kubectl("delete", "-f", schema)
 
 
 def test_teardown_takes_all_but_the_volume(sandbox: Cluster, runs: Path, done: Done) -> None:

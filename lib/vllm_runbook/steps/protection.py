@@ -119,6 +119,7 @@ def levels(platform: Platform) -> Table:
     """Every namespace that the notebooks put pods into, with its Pod Security level and why it has no stricter one."""
     level, why = pod_security(platform)
     rows = [(platform.namespace, level, why)]
+    rows += [(platform.models_namespace, level, "likewise, for a registry's models")] if platform.registry else []
     ours = {
         platform.metrics.namespace: platform.metrics.install == "manifest",
         platform.autoscaling.namespace: platform.autoscaling.install != "existing",

@@ -257,10 +257,11 @@ def query(server: Server) -> str:
 
 def scaled_objects(params: Params) -> list[Object]:
     """An autoscaler for each model: notebook 06's, with a query of its own."""
-    return [_scaled_object(server) for server in servers(params)]
+    return [scaled_object(server) for server in servers(params)]
 
 
-def _scaled_object(server: Server) -> Object:
+def scaled_object(server: Server) -> Object:
+    """Notebook 06's ScaledObject for this model; a cold one has its own cooldown."""
     entry, trigger = server.served.entry, "spec.triggers[0].metadata"
     fields: dict[str, Any] = {
         "metadata.name": server.name,
