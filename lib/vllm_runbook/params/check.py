@@ -16,10 +16,10 @@ from .platform import Platform
 from .registry import Registry, unknown_models
 
 _SCHEMAS: dict[str, tuple[str, type[BaseModel]]] = {
-    FOLDER: (FOLDER, Golden),
     FOLDERS["platform"]: ("platform", Platform),
     FOLDERS["model"]: ("model", Model),
     FOLDERS["registry"]: ("registry", Registry),
+    FOLDER: (FOLDER, Golden),
 }
 
 
@@ -39,7 +39,7 @@ def problems(files: Iterable[Path]) -> list[Problem]:
     for file in files:
         folder = file.resolve().parent.name
         if folder not in _SCHEMAS:
-            wrong.append(Problem(str(file), "(whole file)", None, f"must lie in {' or '.join(_SCHEMAS)}"))
+            wrong.append(Problem(str(file), "(whole file)", None, f"must lie in one of {', '.join(_SCHEMAS)}"))
             continue
         kind, schema = _SCHEMAS[folder]
         try:
