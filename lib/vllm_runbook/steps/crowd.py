@@ -126,7 +126,7 @@ def _node(template: Object, name: str) -> Object:
     return k8s.changed(template, {"metadata.name": name, "metadata.labels[kubernetes.io/hostname]": name})
 
 
-def _pod(template: Object, name: str, pods_per_node: int) -> Object:
+def _pod(template: Object, name: str, pods_per_node: int = _PODS_PER_NODE) -> Object:
     number = int(name.rpartition("-")[2])
     fields = {"metadata.name": name, "spec.nodeName": _node_name(number // pods_per_node)}
     if number % _SELECTED_EVERY == 0:
