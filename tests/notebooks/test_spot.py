@@ -9,6 +9,8 @@ import nbformat
 import pytest
 
 from conftest import Cluster
+from vllm_runbook import notebook
+from vllm_runbook.steps import observability
 
 from .conftest import ROOT, Done, run_notebooks, verdict_of
 
@@ -69,3 +71,16 @@ def test_idle_nodes_are_gone_and_the_floor_is_held(sandbox: Cluster, done: Done)
     scaler = sandbox.get("scaledobject", "vllm-inference", "-n", "llm")
     assert scaler["metadata"]["annotations"]["autoscaling.keda.sh/paused-replicas"] == "1"
     assert sandbox.get("deployment", "vllm-inference-spot", "-n", "llm")["spec"]["replicas"] == 0
+
+
+def test_prometheus_saw_the_spot_nodes_and_what_they_cost(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the rules and the dashboard *Spot and cost* ask, and only spot nodes have."""
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    asked = observability.prometheus(notebook.begin("08_spot", "sandbox", "qwen3-8b"))
+    (there,) = asked.query("max_over_time(count(runbook:spot_nodes:info)[60m:5s])")
+    assert there.value >= 1
+    (gone,) = asked.query("count(count by (node) (last_over_time(runbook:spot_nodes:info[1h])))")
+    assert gone.value >= len(CLOUDS), "each cloud took one"
+    (gpus,) = asked.query('max_over_time(runbook:gpus:count{capacity="spot"}[60m])')
+    (price,) = asked.query('max_over_time(runbook:gpu_cost:per_hour{capacity="spot"}[60m])')
+    assert price.value == pytest.approx(gpus.value * 1.47)

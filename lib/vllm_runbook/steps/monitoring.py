@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import plotly.graph_objects as go
@@ -93,35 +94,31 @@ def verify(book: Notebook) -> Table:
         print("this platform's rules are loaded by somebody else (runbook monitoring DIR writes them as files)")
         return Table(("group", "rules", "alerts", "firing or pending now"), [])
     asked, interval = observability.prometheus(book), book.params.platform.metrics.scrape_interval_seconds
-    wanted = Counter((rule.group, rule.name) for rule in rule_files.rules(rule_files.documents(book.params)))
-
-    def missing() -> list[str]:
-        healthy = Counter(
-            (group["name"], rule["name"])
-            for group in asked.rules()
-            for rule in group["rules"]
-            if rule["health"] == "ok"
-        )
-        return [f"{group}: {name}" for group, name in wanted - healthy]
-
-    def explain() -> str:
-        errors = [
-            f"{rule['name']}: {rule['health']} {rule.get('lastError', '')}".rstrip()
-            for group in asked.rules()
-            for rule in group["rules"]
-            if rule["health"] != "ok"
-        ]
-        return "\n".join([f"not loaded, or not evaluated yet: {', '.join(missing()[:5])}", *errors[:5]])
-
+    loaded = rule_files.documents(book.params)
     asked.until(
         "Prometheus evaluates every rule",
-        lambda: not missing(),
+        lambda: not unhealthy(asked, loaded),
         seconds=60 + 4 * interval,
         every=interval,
-        explain=explain,
+        explain=lambda: "\n".join(unhealthy(asked, loaded)[:5]),
     )
     book.check("every alert and recording rule is loaded, and was evaluated without an error", True)
-    return _groups(asked, {group for group, _ in wanted})
+    return _groups(asked, {rule.group for rule in rule_files.rules(loaded)})
+
+
+def unhealthy(asked: Prometheus, documents: Mapping[str, rule_files.Document]) -> list[str]:
+    """Rules of the files that Prometheus hasn't loaded, hasn't evaluated yet, or can't evaluate; with its words."""
+    wanted = Counter((rule.group, rule.name) for rule in rule_files.rules(documents))
+    healthy: Counter[tuple[str, str]] = Counter()
+    said: dict[tuple[str, str], str] = {}
+    for group in asked.rules():
+        for rule in group["rules"]:
+            key = group["name"], rule["name"]
+            if rule["health"] == "ok":
+                healthy[key] += 1
+            else:
+                said[key] = rule.get("lastError") or "not evaluated yet"
+    return [f"{group}, {name}: {said.get((group, name), 'not loaded')}" for group, name in wanted - healthy]
 
 
 def _groups(asked: Prometheus, ours: set[str]) -> Table:
