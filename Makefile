@@ -4,10 +4,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PROGRAMS := etcd kube-apiserver kube-controller-manager kube-scheduler kubectl kwok kwokctl \
-	prometheus promtool keda-operator keda-adapter karpenter-kwok helm
-# Teardown last; 20 needs what 04 leaves, 13 what 06 does.
-NOTEBOOKS ?= $(wildcard notebooks/0*.ipynb) notebooks/13_multi_model.ipynb $(wildcard notebooks/2*.ipynb) \
-	notebooks/10_teardown.ipynb
+	prometheus promtool kube-state-metrics keda-operator keda-adapter karpenter-kwok helm
+TEARDOWN := notebooks/10_teardown.ipynb
+NOTEBOOKS ?= $(filter-out $(TEARDOWN),$(sort $(wildcard notebooks/[0-9]*.ipynb))) $(TEARDOWN)
 
 .PHONY: help demo test nbval lab lint lock clean binaries
 .DEFAULT_GOAL := help

@@ -21,7 +21,11 @@ import yaml
 from conftest import Cluster
 
 ROOT = Path(__file__).parents[2]
-OF_UPKEEP = {"tools/schemas.py", "tools/keda/render.py"}  # scripts that users don't need
+#: Scripts that users don't need.
+OF_UPKEEP = {
+    *("tools/schemas.py", "tools/keda/render.py", "tools/dashboards.py"),
+    *(f"tools/boards/{name}.py" for name in ("__init__", "panel", "service", "autoscaling", "gpus", "spot")),
+}
 KINDS = ("notebooks", "params", "manifests")
 
 

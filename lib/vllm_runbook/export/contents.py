@@ -30,6 +30,8 @@ _FIRST = {
 }
 #: Ending of the built-in API groups that have a dot.
 _BUILT_IN = ".k8s.io"
+#: A group with that ending whose kinds come from definitions all the same.
+_DEFINED = "gateway.networking.k8s.io"
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def layer(params: Params, notebook: str, item: Object) -> str:
     if kind in _FIRST:
         return "infrastructure"
     group = item["apiVersion"].rpartition("/")[0]
-    if "." in group and not group.endswith(_BUILT_IN):
+    if "." in group and (group == _DEFINED or not group.endswith(_BUILT_IN)):
         return "serving"
     if item["metadata"].get("namespace", "") not in (platform.namespace, platform.models_namespace, ""):
         return "infrastructure"

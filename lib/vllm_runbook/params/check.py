@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from ..files import directories
 from .errors import ParamsError, Problem
+from .golden import FOLDER, Golden
 from .load import FOLDERS, origins, read, validate
 from .model import Model
 from .platform import Platform
@@ -18,6 +19,7 @@ _SCHEMAS: dict[str, tuple[str, type[BaseModel]]] = {
     FOLDERS["platform"]: ("platform", Platform),
     FOLDERS["model"]: ("model", Model),
     FOLDERS["registry"]: ("registry", Registry),
+    FOLDER: (FOLDER, Golden),
 }
 
 
@@ -32,12 +34,12 @@ def found() -> list[Path]:
 
 
 def problems(files: Iterable[Path]) -> list[Problem]:
-    """What is wrong with parameter files; their directory (``platforms``, ``models``, ``registry``) says which."""
+    """What is wrong with parameter files; their directory (``platforms``, ``models`` …) says which they are."""
     wrong: list[Problem] = []
     for file in files:
         folder = file.resolve().parent.name
         if folder not in _SCHEMAS:
-            wrong.append(Problem(str(file), "(whole file)", None, f"must lie in {' or '.join(_SCHEMAS)}"))
+            wrong.append(Problem(str(file), "(whole file)", None, f"must lie in one of {', '.join(_SCHEMAS)}"))
             continue
         kind, schema = _SCHEMAS[folder]
         try:

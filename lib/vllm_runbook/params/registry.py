@@ -13,7 +13,8 @@ from pydantic import Field, model_validator
 from .errors import ParamsError, Problem, did_you_mean
 from .load import find, names, origins, read, validate
 from .model import Model
-from .platform import Name, Platform
+from .names import Name
+from .platform import Platform
 from .schema import Positive, Strict, Toleration
 
 #: As clients write it in ``model``; what vLLM splits at ``=`` and Kubernetes puts on a command line is left out.

@@ -18,7 +18,7 @@ from ..cluster import Object, in_order, ref_of
 from ..errors import RunbookError
 from ..params import Params, Platform
 from ..sizing import Sizing
-from . import autoscaling, deploy, device_plugin, disruption, keda, observability, provisioning, spot, weights
+from . import autoscaling, canary, deploy, device_plugin, disruption, keda, observability, provisioning, spot, weights
 from . import router as routers
 from . import served_models as models
 
@@ -105,6 +105,14 @@ def _spot(params: Params, sizing: Sizing) -> list[Object]:
     return spot.objects(params, sizing) if params.platform.spot is not None else []
 
 
+def _definitions(params: Params, _sizing: Sizing) -> list[Object]:
+    return canary.program(params.platform)
+
+
+def _way_in(params: Params, sizing: Sizing) -> list[Object]:
+    return canary.way_in(params, sizing)
+
+
 def _of_registry(part: Callable[[Params], list[Object]]) -> _Part:
     return lambda params, _: part(params) if params.platform.registry else []
 
@@ -123,10 +131,11 @@ _STEPS: dict[str, tuple[_Part, ...]] = {
         weights.copies,
     ),
     "04_deploy_vllm": (deploy.objects,),
-    "05_observability": (_of_platform(observability.objects),),
+    "05_observability": (lambda params, _: observability.objects(params),),
     "06_autoscaling": (_of_platform(keda.objects), lambda params, _: [autoscaling.scaled_object(params)]),
     "07_disruption": (_of_platform(lambda platform: [disruption.budget(platform)]),),
     "08_spot": (_of_platform(provisioning.objects), _of_platform(provisioning.pools), _spot),
+    "11_canary": (_definitions, _way_in),
     "13_multi_model": (
         _of_registry(_models_namespace),
         _of_registry(models.weight_objects),
@@ -176,4 +185,10 @@ def _never(params: Params) -> list[Missing]:
         found.append(Missing("08_spot", "Karpenter", "the cluster has it (provisioning.install existing)"))
     if platform.spot is None:
         found.append(Missing("08_spot", "servers on spot nodes", "the platform has none (spot is null)"))
+    if platform.canary is None:
+        found.append(Missing("11_canary", "a way in", "the platform has none (canary is null)"))
+    elif not platform.canary.gateway.create:
+        gateway = platform.canary.gateway
+        why = "the cluster has it (canary.gateway.create false)"
+        found.append(Missing("11_canary", f"Gateway {gateway.namespace}/{gateway.name}", why))
     return sorted(found, key=lambda each: each.notebook)

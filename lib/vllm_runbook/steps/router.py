@@ -84,6 +84,7 @@ def _monitor(platform: Platform) -> list[Object]:
     """What an operator's Prometheus needs to find servers and routers here."""
     if platform.metrics.install == "manifest":
         return []
-    servers = observability.objects(platform)
-    selector = {"spec.selector.matchLabels": {"app.kubernetes.io/component": "router"}, "metadata.name": DEPLOYMENT}
+    servers = observability.found_by(platform)
+    labels = {"matchLabels": {"app.kubernetes.io/component": "router"}}
+    selector = {"spec.selector": labels, "metadata.name": DEPLOYMENT}
     return [*servers, *(k8s.changed(item, selector) for item in servers)]

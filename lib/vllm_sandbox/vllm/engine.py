@@ -88,6 +88,7 @@ class Engine:
 
     Attributes:
         max_queued_reqs, max_queued_tokens: admission limits over running and waiting; None for none.
+        busy_seconds: time of all steps so far, in which the GPUs compute.
         max_loras: different adapters in one batch at most; requests for another one wait.
     """
 
@@ -103,6 +104,7 @@ class Engine:
     def __post_init__(self) -> None:
         self.free_blocks = self.layout.blocks
         self.queued_tokens = 0
+        self.busy_seconds = 0.0
         self._wake = asyncio.Event()
         self.idle = asyncio.Event()
         self.idle.set()
@@ -167,6 +169,7 @@ class Engine:
             context = sum(each.computed for each, _ in chunks)
             ends = max(began, loop.time() - 0.05) + self.timing.seconds(sum(n for _, n in chunks), context)
             await asyncio.sleep(max(0.0, ends - loop.time()))
+            self.busy_seconds += ends - began
             self._advance(chunks, loop.time(), ends - began)
 
     def _schedule(self, now: float) -> list[tuple[Sequence, int]]:

@@ -15,6 +15,7 @@ from aiohttp import web
 from vllm_sandbox.vllm import VERSION, lora, tokenizer
 from vllm_sandbox.vllm.answers import DONE, Answer
 from vllm_sandbox.vllm.engine import Engine, EngineBusy, Sequence
+from vllm_sandbox.vllm.faults import Fault
 from vllm_sandbox.vllm.metrics import Metrics
 from vllm_sandbox.vllm.requests import BUSY, DEAD, Job, RequestError, body_of, check_model, parse
 from vllm_sandbox.vllm.timing import FRONTEND_S
@@ -48,6 +49,7 @@ class Serving:
         names: under which the model is known; root: its path or id.
         adapters: LoRA adapters, which requests name instead of the model.
         draining: SIGTERM came: health stays well, completions are refused.
+        fault: what is wrong with this version, on purpose.
     """
 
     engine: Engine
@@ -61,14 +63,16 @@ class Serving:
     api_keys: list[str] = field(default_factory=list)
     access_log: bool = True
     draining: bool = False
+    fault: Fault = field(default_factory=Fault)
     created: int = field(default_factory=lambda: int(time.time()))
 
 
 class _Output:
     """Collects the tokens of a request's sequences until the handler has written them."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, *, garbled: bool = False) -> None:
         self.job = job
+        self._piece = tokenizer.wrong_piece if garbled else tokenizer.answer_piece
         self.texts = [""] * job.n
         self.counts = [0] * job.n
         self.reasons: list[str] = [""] * job.n
@@ -77,7 +81,7 @@ class _Output:
 
     def sink(self, index: int) -> Callable[[int, str | None], None]:
         def take(tokens: int, reason: str | None) -> None:
-            piece = tokenizer.answer_piece(self.counts[index]) if tokens else ""
+            piece = self._piece(self.counts[index]) if tokens else ""
             self.counts[index] += tokens
             self.texts[index] += piece
             self.reasons[index] = reason or ""
@@ -225,7 +229,7 @@ class Application:
         job = parse(body, chat=chat, names=serving.names, max_model_len=serving.max_model_len)
         job = replace(job, model=adapter or serving.names[0])  # whichever of the model's names was asked for
         await asyncio.sleep(FRONTEND_S)
-        if serving.draining:
+        if serving.draining or serving.fault.fails(job.prompt_tokens):
             raise DEAD
         try:
             serving.engine.check_admission(job.prompt_tokens, job.n)
@@ -234,8 +238,9 @@ class Application:
             if not job.stream:
                 raise BUSY from error
             return await self._busy_stream(request)
-        output = _Output(job)
+        output = _Output(job, garbled=serving.fault.garbles)
         now = asyncio.get_running_loop().time()
+        await asyncio.sleep(serving.fault.delay_s)
         sequences = [
             Sequence(job.prompt_tokens, *job.end(i), output.sink(i), now, max_tokens=job.max_tokens, params_n=job.n)
             for i in range(job.n)
