@@ -21,7 +21,7 @@ CARRIED = {
         "params/*/*.yaml",
         "manifests/**/*.yaml",
     ),
-    "vllm_sandbox/shipped": ("tools/*/go.mod", "tools/*/go.sum", "tools/*/tools.go"),
+    "vllm_sandbox/shipped": ("tools/*/go.mod", "tools/*/go.sum", "tools/*/tools.go", "tools/vllm/*.lock"),
 }
 
 

@@ -21,7 +21,8 @@ import yaml
 from conftest import Cluster
 
 ROOT = Path(__file__).parents[2]
-OF_UPKEEP = {"tools/schemas.py", "tools/keda/render.py"}  # scripts that users don't need
+VLLM = {f"tools/vllm/{name}" for name in ("requirements.in", "overrides.txt", "merges.py")}
+OF_UPKEEP = {"tools/schemas.py", "tools/keda/render.py", *VLLM}  # what users don't need
 KINDS = ("notebooks", "params", "manifests")
 
 

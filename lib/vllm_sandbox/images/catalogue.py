@@ -23,7 +23,7 @@ from vllm_sandbox.images.registry import (
     register,
 )
 
-_VLLM = "vllm_sandbox.vllm"
+_VLLM, _REAL_VLLM = "vllm_sandbox.vllm", "vllm_sandbox.real_vllm.start"
 
 
 def _python_module(modules: dict[str, Program]) -> Program:
@@ -37,12 +37,16 @@ def _python_module(modules: dict[str, Program]) -> Program:
     return run
 
 
-def register_all(modules: Iterable[str] = ()) -> None:
+def register_all(modules: Iterable[str] = (), engine: str = "simulated") -> None:
     """Fill the registry, the user's modules last; called once by the node agent.
+
+    Args:
+        engine: which vLLM: ``simulated``, or ``vllm`` for the real one.
 
     Raises:
         SandboxError: a module can't be imported.
     """
+    _register_vllm(engine)
     _register_known()
     for module in modules:
         try:
@@ -55,17 +59,23 @@ def register_all(modules: Iterable[str] = ()) -> None:
             ) from error
 
 
-def _register_known() -> None:
-    interpreter = _python_module({"vllm.entrypoints.openai.api_server": python(_VLLM, "api-server")})
+def _register_vllm(engine: str) -> None:
+    real = engine == "vllm"
+    module = _REAL_VLLM if real else _VLLM
+    api_server = python(module, "api-server")
+    interpreter = _python_module({"vllm.entrypoints.openai.api_server": api_server})
     register(
         Image(
             "vllm/vllm-openai",
             entrypoint=("vllm", "serve"),
-            programs={**SHELL, "vllm": python(_VLLM), "python3": interpreter, "python": interpreter},
+            programs={**SHELL, "vllm": python(module), "python3": interpreter, "python": interpreter},
             tags=r"latest|v0\.\d+\.\d+(-[\w.]+)?",
-            simulated=True,
+            simulated=not real,
         )
     )
+
+
+def _register_known() -> None:
     register(
         Image(
             "nvcr.io/nvidia/k8s-device-plugin",
