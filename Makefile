@@ -10,6 +10,8 @@ NOTEBOOKS ?= $(wildcard notebooks/0*.ipynb) $(wildcard notebooks/2*.ipynb) noteb
 
 # ENGINE=vllm: pods of vLLM run the real server on this machine's CPU (docs/real-vllm.md) instead of the simulated one.
 ENGINE ?= simulated
+DEMO_simulated := --all
+DEMO_vllm := 00 01 02 03 04 05 10 --params-file params/runs/real-vllm.yaml
 
 .PHONY: help demo test nbval lab lint lock clean binaries vllm conformance
 .DEFAULT_GOAL := help
@@ -17,9 +19,9 @@ ENGINE ?= simulated
 help: ## Show the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
-demo: binaries ## Bring the sandbox up and run all notebooks, teardown at the end; leaves a report
-	@$(BIN)/runbook sandbox up
-	@$(BIN)/runbook run --all
+demo: binaries ## Bring the sandbox up and run all notebooks, teardown at the end; leaves a report (ENGINE=vllm: 00 to 05)
+	@$(BIN)/runbook sandbox up --engine $(ENGINE)
+	@$(BIN)/runbook run $(DEMO_$(ENGINE))
 	@echo "The sandbox is still up: make lab to step through, make clean to end it."
 
 test: binaries ## Run all tests, three files at a time: each process has a sandbox of its own

@@ -33,6 +33,7 @@ CHATS, TEXTS = "/v1/chat/completions", "/v1/completions"
         ("empty messages", CHATS, {"model": "tiny", "messages": []}, None),
         ("missing prompt", TEXTS, {"model": "tiny"}, None),
         ("empty prompt", TEXTS, {**TEXT, "prompt": ""}, None),
+        ("max_tokens 0", TEXTS, {**TEXT, "prompt": [5] * 1024}, None),  # nothing is left for an answer
         ("bad temperature", CHATS, {**CHAT, "temperature": -1}, None),
         ("top_p out of range", CHATS, {**CHAT, "top_p": 1.5}, None),
         ("max_tokens 0", CHATS, {**CHAT, "max_tokens": 0}, None),

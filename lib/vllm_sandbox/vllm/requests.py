@@ -254,7 +254,7 @@ def _max_tokens(asked: Any, prompt: int, limit: int, default: int | None) -> int
             f"(parameter=max_tokens, value={asked})",
             param="max_tokens",
         )
-    if prompt >= limit:
+    if prompt > limit:
         least = limit + 1
         raise RequestError(
             f"This model's maximum context length is {limit} tokens. However, your prompt contains at least {least} "
@@ -262,12 +262,13 @@ def _max_tokens(asked: Any, prompt: int, limit: int, default: int | None) -> int
             f"input prompt. (parameter=input_tokens, value={least})",
             param="input_tokens",
         )
-    if asked is not None and int(asked) < 1:
-        raise RequestError(
-            f"max_tokens must be at least 1, got {asked}. (parameter=max_tokens, value={asked})", param="max_tokens"
-        )
     left = limit - prompt
-    return min(int(asked) if asked is not None else default or left, left)
+    wanted = min(int(asked) if asked is not None else default or left, left)
+    if wanted < 1:
+        raise RequestError(
+            f"max_tokens must be at least 1, got {wanted}. (parameter=max_tokens, value={wanted})", param="max_tokens"
+        )
+    return wanted
 
 
 def chat_text(messages: Any) -> tuple[str, int]:
