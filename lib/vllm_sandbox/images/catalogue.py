@@ -22,6 +22,7 @@ from vllm_sandbox.images.registry import (
     python,
     register,
 )
+from vllm_sandbox.real_vllm import install
 
 _VLLM, _REAL_VLLM = "vllm_sandbox.vllm", "vllm_sandbox.real_vllm.start"
 
@@ -35,6 +36,11 @@ def _python_module(modules: dict[str, Program]) -> Program:
         return modules[args[1]](args[2:], context)
 
     return run
+
+
+def _with(word: str, program: Program) -> Program:
+    """A program with one word before its arguments."""
+    return lambda args, context: program([word, *args], context)
 
 
 def register_all(modules: Iterable[str] = (), engine: str = "simulated") -> None:
@@ -61,14 +67,15 @@ def register_all(modules: Iterable[str] = (), engine: str = "simulated") -> None
 
 def _register_vllm(engine: str) -> None:
     real = engine == "vllm"
-    module = _REAL_VLLM if real else _VLLM
-    api_server = python(module, "api-server")
+    # where it is is said here: a container has a home, and so a cache, of its own
+    vllm = python(_REAL_VLLM, str(install.directory() / "bin")) if real else python(_VLLM)
+    api_server = _with("api-server", vllm)
     interpreter = _python_module({"vllm.entrypoints.openai.api_server": api_server})
     register(
         Image(
             "vllm/vllm-openai",
             entrypoint=("vllm", "serve"),
-            programs={**SHELL, "vllm": python(module), "python3": interpreter, "python": interpreter},
+            programs={**SHELL, "vllm": vllm, "python3": interpreter, "python": interpreter},
             tags=r"latest|v0\.\d+\.\d+(-[\w.]+)?",
             simulated=not real,
         )

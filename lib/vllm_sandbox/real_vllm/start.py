@@ -1,4 +1,4 @@
-"""``python -m vllm_sandbox.real_vllm.start serve MODEL …``: becomes the real server, in a container of the sandbox.
+"""``python -m vllm_sandbox.real_vllm.start BIN serve MODEL …``: becomes the real server, in a container of the sandbox.
 
 The container's own arguments and environment stay; what a process on this machine needs besides is added, and the
 first line of the log says so. A child process measures the container's memory for the node agent.
@@ -12,8 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vllm_sandbox.errors import SandboxError
-from vllm_sandbox.real_vllm import VERSION, install, memory
+from vllm_sandbox.real_vllm import VERSION, memory
 
 API_SERVER = "vllm.entrypoints.openai.api_server"
 #: GiB of keys and values; without it the server would take the share of the machine's memory that is meant for a GPU.
@@ -21,18 +20,13 @@ KV_CACHE_GIB = 1
 
 
 def main(argv: Sequence[str]) -> int:
-    """Replace this process by the server; returns only if that fails."""
-    kind, *given = argv or ["--help"]
-    try:
-        program = install.require()
-    except SandboxError as error:
-        print(error.message, file=sys.stderr, flush=True)
-        return 1
+    """Replace this process by the server, whose programs are in the directory BIN."""
+    where, kind, *given = argv
     flags, variables = additions(os.environ)
     if kind == "api-server":
-        command = [str(program.parent / "python"), "-m", API_SERVER, *given, *flags]
+        command = [f"{where}/python", "-m", API_SERVER, *given, *flags]
     else:
-        command = [str(program), kind, *given, *(flags if kind == "serve" else [])]
+        command = [f"{where}/vllm", kind, *given, *(flags if kind == "serve" else [])]
     said = shlex.join([*(f"{name}={value}" for name, value in variables.items()), *flags])
     print(
         f"REAL vLLM {VERSION} on this machine's CPU; the container's GPUs are simulated and unused. Added: {said}",

@@ -80,7 +80,7 @@ def test_the_image_runs_the_engine_that_was_chosen(tmp_path: Path) -> None:
         register_all(engine="vllm")
         image = find("vllm/vllm-openai:v0.32.0")
         assert not image.simulated
-        real = ["-m", "vllm_sandbox.real_vllm.start"]
+        real = ["-m", "vllm_sandbox.real_vllm.start", str(install.directory() / "bin")]
         assert command_line(image, [], ["/models/x"], context)[1:] == [*real, "serve", "/models/x"]
         api = ["-m", "vllm.entrypoints.openai.api_server", "--model=x"]
         assert command_line(image, ["python3"], api, context)[1:] == [*real, "api-server", "--model=x"]
