@@ -5,17 +5,27 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from simulated_vllm import Server, Start, free_port
 from vllm_sandbox.real_vllm import install, start
 
-#: A start takes half a minute on two idle cores: imports in three processes.
-START_S = 240
+#: A start takes half a minute on two idle cores (imports in three processes), and minutes on busy ones.
+START_S = 600
+
+
+def _listens(server: Server) -> None:
+    """Wait until the port is open."""
+    deadline = time.monotonic() + 10
+    with socket.socket() as client:
+        while client.connect_ex((server.host, server.port)):
+            assert time.monotonic() < deadline, server.said
 
 
 @contextlib.contextmanager
@@ -47,6 +57,7 @@ def servers(models: Callable[[str], Path]) -> Iterator[Start]:
             threading.Thread(target=server.read_on, daemon=True).start()
             if ready:
                 server.wait_for("Application startup complete")
+                _listens(server)  # uvicorn says so just before
             return server
 
         try:

@@ -35,19 +35,29 @@ def events(text: str) -> Iterator[Any]:
 
 
 async def chat(session: aiohttp.ClientSession, server: Server, tokens: int, *, stream: bool) -> tuple[int, str]:
+    """Status and body of an answer of so many tokens; a stream tells its usage."""
     body = {
         "model": "tiny",
         "messages": [{"role": "user", "content": "hello"}],
         "max_tokens": tokens,
         "ignore_eos": True,
         "stream": stream,
+        **({"stream_options": {"include_usage": True}} if stream else {}),
     }
     async with session.post(f"{server.url}/v1/chat/completions", json=body) as answer:
         return answer.status, await answer.text()
 
 
+def _chunks(text: str) -> list[Any]:
+    return [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
+
+
 def last_reason(text: str) -> str | None:
-    """finish_reason of a stream's last chunk."""
-    chunks = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
-    reason: str | None = chunks[-1]["choices"][0]["finish_reason"]
+    """finish_reason of a stream's last chunk with an answer in it."""
+    reason: str | None = [chunk for chunk in _chunks(text) if chunk["choices"]][-1]["choices"][0]["finish_reason"]
     return reason
+
+
+def tokens_of(text: str) -> int:
+    """completion_tokens of a stream."""
+    return int(_chunks(text)[-1]["usage"]["completion_tokens"])

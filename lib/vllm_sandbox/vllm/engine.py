@@ -129,10 +129,13 @@ class Engine:
         self.idle.clear()
         self._wake.set()
 
-    def abort(self, sequence: Sequence) -> None:
-        """End a sequence now, wherever it is: its client has gone, or the server ends."""
+    def abort(self, sequence: Sequence, *, counted: bool = True) -> None:
+        """End a sequence now, wherever it is: the server ends, or (``counted=False``) its client has gone.
+
+        Recorded: a request whose client has left is in no counter of finished requests.
+        """
         if not sequence.done:
-            self._finish(sequence, "abort")
+            self._finish(sequence, "abort", counted=counted)
 
     async def abort_all(self) -> None:
         """End everything, but let those that are nearly done finish."""
@@ -234,7 +237,7 @@ class Engine:
                 each.sink(1, None)
         self.observer.step(sum(tokens for _, tokens in chunks), decoded, interval)
 
-    def _finish(self, sequence: Sequence, reason: str, tokens: int = 0) -> None:
+    def _finish(self, sequence: Sequence, reason: str, tokens: int = 0, *, counted: bool = True) -> None:
         sequence.done = True
         self._give_back(sequence)
         if sequence in self.running:
@@ -242,7 +245,8 @@ class Engine:
         else:
             self.waiting.remove(sequence)
         self.queued_tokens -= sequence.prompt_tokens
-        self.observer.finished(sequence, reason, asyncio.get_running_loop().time())
+        if counted:
+            self.observer.finished(sequence, reason, asyncio.get_running_loop().time())
         sequence.sink(tokens, reason)
         if not self.running and not self.waiting:
             self.idle.set()

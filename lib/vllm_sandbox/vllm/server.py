@@ -248,7 +248,7 @@ class Application:
             return web.json_response(answer.whole(output.texts, ends, sum(output.counts)), dumps=_compact)
         finally:
             for sequence in sequences:
-                serving.engine.abort(sequence)
+                serving.engine.abort(sequence, counted=False)
 
     def _sequence(self, output: _Output, index: int, now: float) -> Sequence:
         prompt, end = output.job.prompt(index), output.planned[index]
@@ -260,7 +260,9 @@ class Application:
         opening = b"".join(answer.opening(index) for index in range(output.job.answers))
         while not output.finished:
             pieces = await output.pieces()
-            await response.write(opening + b"".join(answer.chunk(*piece) for piece in pieces))
+            # recorded: an answer that was aborted before its first token has no last chunk, and so no finish_reason
+            begun = [piece for piece in pieces if piece[3] or not piece[2]]
+            await response.write(opening + b"".join(answer.chunk(*piece) for piece in begun))
             opening = b""  # as the real server: with the first tokens
         tail = answer.usage_chunk(sum(output.counts)) if output.job.include_usage else b""
         await response.write(tail + DONE)
