@@ -11,7 +11,7 @@ NOTEBOOKS ?= $(wildcard notebooks/0*.ipynb) $(wildcard notebooks/2*.ipynb) noteb
 # ENGINE=vllm: pods of vLLM run the real server on this machine's CPU (docs/real-vllm.md) instead of the simulated one.
 ENGINE ?= simulated
 DEMO_simulated := --all
-DEMO_vllm := 00 01 02 03 04 05 10 --params-file params/runs/real-vllm.yaml
+DEMO_vllm := 00 01 02 03 04 05 10 --params-file tools/vllm/run.yaml
 
 .PHONY: help demo test nbval lab lint lock clean binaries vllm conformance
 .DEFAULT_GOAL := help

@@ -21,7 +21,13 @@ CARRIED = {
         "params/*/*.yaml",
         "manifests/**/*.yaml",
     ),
-    "vllm_sandbox/shipped": ("tools/*/go.mod", "tools/*/go.sum", "tools/*/tools.go", "tools/vllm/*.lock"),
+    "vllm_sandbox/shipped": (
+        "tools/*/go.mod",
+        "tools/*/go.sum",
+        "tools/*/tools.go",
+        "tools/vllm/requirements.lock",
+        "tools/vllm/run.yaml",
+    ),
 }
 
 

@@ -102,13 +102,16 @@ def ensure() -> Path:
 
 def _install(place: Path) -> None:
     """Make the environment and fill it; every step can be repeated."""
-    if not (place / "bin" / "python").exists():
-        _run([sys.executable, "-m", "venv", str(place)], "no virtual environment could be made")
-    python = str(place / "bin" / "python")
-    uv = place / "uv.lock"
-    uv.write_text(_entry("uv"))
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
-    _run([*pip, "--requirement", str(uv)], "uv, which installs the rest, could not be installed")
+    python, begun = str(place / "bin" / "python"), place / ".begun"
+    if not begun.exists():
+        _run([sys.executable, "-m", "venv", "--clear", str(place)], "no virtual environment could be made")
+        uv = place / "uv.lock"
+        uv.write_text(_entry("uv"))
+        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        _run(
+            [*pip, "--require-hashes", "--requirement", str(uv)], "uv, which installs the rest, could not be installed"
+        )
+        begun.touch()
     command = [str(place / "bin" / "uv"), "pip", "install", "--python", python, "--no-deps", "--require-hashes"]
     _fill([*command, "--compile-bytecode", "--requirement", str(lock_file())], place)
     _add_name(next((place / "lib").glob("python3.*/site-packages")))
@@ -138,9 +141,10 @@ def _fill(command: list[str], place: Path) -> None:
 
 
 def _size(directory: Path) -> int:
-    """Bytes of the files below a directory, while others write there."""
+    """Bytes of the files below a directory, while others write there; without what is half there (uv's ``.tmp…``)."""
     total = 0
-    for base, _, names in os.walk(directory):
+    for base, folders, names in os.walk(directory):
+        folders[:] = [name for name in folders if not name.startswith(".tmp")]
         for name in names:
             with contextlib.suppress(OSError):
                 total += os.lstat(f"{base}/{name}").st_size
