@@ -1,6 +1,6 @@
-"""Learns the merges of the hub's tokenizer from our own documents (run with the Python of the real vLLM).
+"""Learns the merges of the hub's tokenizer from our own documents. PYTHON is the real vLLM's (docs/real-vllm.md):
 
-$(.venv/bin/runbook sandbox vllm-path python) tools/vllm/merges.py README.md docs/*.md > lib/vllm_sandbox/hub/merges.txt
+PYTHON tools/vllm/merges.py README.md docs/*.md > lib/vllm_sandbox/hub/merges.txt
 """
 
 from __future__ import annotations
