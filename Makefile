@@ -4,9 +4,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PROGRAMS := etcd kube-apiserver kube-controller-manager kube-scheduler kubectl kwok kwokctl \
-	prometheus promtool keda-operator keda-adapter karpenter-kwok helm
-# Teardown last; 20 needs what 04 leaves.
-NOTEBOOKS ?= $(wildcard notebooks/0*.ipynb) $(wildcard notebooks/2*.ipynb) notebooks/10_teardown.ipynb
+	prometheus promtool kube-state-metrics keda-operator keda-adapter karpenter-kwok helm
+TEARDOWN := notebooks/10_teardown.ipynb
+NOTEBOOKS ?= $(filter-out $(TEARDOWN),$(sort $(wildcard notebooks/[0-9]*.ipynb))) $(TEARDOWN)
 
 # ENGINE=vllm: pods of vLLM run the real server on this machine's CPU (docs/real-vllm.md) instead of the simulated one.
 ENGINE ?= simulated

@@ -20,6 +20,7 @@ CARRIED = {
         "notebooks/*.cfg",
         "params/*/*.yaml",
         "manifests/**/*.yaml",
+        "manifests/**/*.json",
     ),
     "vllm_sandbox/shipped": (
         "tools/*/go.mod",

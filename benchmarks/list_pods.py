@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from measuring import machine, sandbox
+from measuring import machine, sandbox, section
 
 from vllm_runbook import notebook
 from vllm_runbook.steps import applying, crowd, listing
@@ -82,15 +82,10 @@ def main() -> None:
                 print(tables[-1])
             book.verdict()
     text = HEAD + f"\nMeasured on {datetime.now(UTC):%Y-%m-%d} with {machine()}.\n"
-    text += "".join(f"\n## {table.title}\n\n{markdown(table)}" for table in tables)
+    text += "".join(f"\n## {table.title}\n\n{section(table.columns, table.rows)}" for table in tables)
     ms = {key: way.ms or 0 for key, way in made.ways.items()}
     tail = TAIL.format(client=ms["helm"] / ms["kubectl_client"], server_side=ms["helm"] / ms["kubectl"])
-    PAGE.write_text(text + APPLYING + markdown(made.table()) + tail, encoding="utf-8")
-
-
-def markdown(table: Table) -> str:
-    rows = [table.columns, ["---"] * len(table.columns), *table.rows]
-    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
+    PAGE.write_text(text + APPLYING + section(made.table().columns, made.table().rows) + tail, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from vllm_sandbox import binaries, lifecycle, processes
 from vllm_sandbox.config import SandboxConfig
 
 ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "benchmarks.md"
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -61,6 +62,27 @@ def runbook(*arguments: str) -> str:
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}:\n{done.stdout}{done.stderr}")
     return done.stdout
+
+
+def runbook_peak_mib(*arguments: str) -> float:
+    """The most memory that the command has had at once, in MiB; whatever its exit code."""
+    command = [sys.executable, "-m", "runbook_cli.main", *arguments]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    return usage.ru_maxrss / 1024  # Linux counts KiB
+
+
+def section(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "".join("| " + " | ".join(row) + " |\n" for row in lines)
+
+
+def write_section(page: Path, heading: str, text: str) -> None:
+    """Put ``text``, which begins with ``heading``, in the place of the page's last section of that heading."""
+    before, _, _ = page.read_text(encoding="utf-8").partition(heading)
+    page.write_text(f"{before.rstrip()}\n\n{text}", encoding="utf-8")
 
 
 def kubectl(kubeconfig: Path, *arguments: str, stdin: str | None = None) -> str:

@@ -1,4 +1,4 @@
-"""One sandbox for all tests that need a cluster; each test works in a namespace of its own."""
+"""A sandbox for the tests that need a cluster, as new for each file; most tests work in a namespace of their own."""
 
 from __future__ import annotations
 
@@ -18,6 +18,19 @@ from vllm_sandbox import binaries, lifecycle
 from vllm_sandbox.config import ENGINES, SandboxConfig
 
 TIMEOUT_S = 90
+#: Of a new sandbox.
+NODES = ("cpu-0", "gpu-0", "gpu-1", "gpu-2")
+#: Kinds that notebooks and tests make objects of, for the whole cluster.
+LASTING = (
+    "namespaces",
+    "customresourcedefinitions",
+    "apiservices",
+    "clusterroles",
+    "clusterrolebindings",
+    "priorityclasses",
+    "storageclasses",
+    "validatingwebhookconfigurations",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -67,19 +80,32 @@ class Cluster:
 
 
 @pytest.fixture(scope="session")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A sandbox called default, in a state directory of its own (a user's own sandbox stays alone)."""
-    before = os.environ.get("XDG_STATE_HOME")
-    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
-    try:
-        plane = lifecycle.up("default", SandboxConfig(time_scale=50))
-        yield Cluster("default", plane.kubeconfig)
-    finally:
+def _state_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A state directory of the tests' own: a user's sandbox stays alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
         lifecycle.down("default")
-        if before is None:
-            del os.environ["XDG_STATE_HOME"]
-        else:
-            os.environ["XDG_STATE_HOME"] = before
+
+
+@pytest.fixture(scope="module")
+def sandbox(_state_directory: None) -> Iterator[Cluster]:
+    """A sandbox called default. The next file gets the same one, or a new one if anything of this file's is left."""
+    cluster = Cluster("default", lifecycle.up("default", SandboxConfig(time_scale=50)).kubeconfig)
+    cluster.kubectl("wait", "--for=create", *(f"node/{name}" for name in NODES), "--timeout=60s")
+    before = contents(cluster)
+    yield cluster
+    left = contents(cluster) ^ before
+    if left:
+        print(f"a new sandbox after this: {' '.join(sorted(left))}")
+        lifecycle.down("default")
+
+
+def contents(cluster: Cluster) -> set[str]:
+    """What lasts in a sandbox beyond the namespaces of single tests: objects' names, and what the nodes are like."""
+    found = cluster.kubectl("get", ",".join(LASTING), "-o", "name").split()
+    nodes = {json.dumps([node["metadata"]["labels"], node["spec"]]) for node in cluster.get("nodes")["items"]}
+    return {name for name in found if not name.startswith("namespace/test-")} | nodes
 
 
 @pytest.fixture

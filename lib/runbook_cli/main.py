@@ -10,6 +10,7 @@ from vllm_runbook.drills.command import drill
 from vllm_runbook.export.commands import diff, export
 from vllm_runbook.initialise.command import init
 from vllm_runbook.lab.command import lab
+from vllm_runbook.monitoring import monitoring
 from vllm_runbook.params.command import params
 from vllm_runbook.scheduled.commands import roles, schedule, verify
 from vllm_sandbox.cli import sandbox
@@ -34,6 +35,7 @@ main.add_command(roles)
 main.add_command(lab)
 main.add_command(export)
 main.add_command(diff)
+main.add_command(monitoring)
 
 if __name__ == "__main__":
     main()

@@ -61,6 +61,14 @@ class Prometheus:
         """What is scraped: labels, ``health`` (up, down, unknown), ``lastError`` of every active target."""
         return list(self._get("targets", state="active")["activeTargets"])
 
+    def rules(self) -> list[dict[str, Any]]:
+        """Rule groups that are loaded: ``name``, and ``rules`` with ``name``, ``health`` (ok, err, unknown), ``state``.
+
+        Raises:
+            RunbookError: as :meth:`query`; a front end of a managed one may not tell them.
+        """
+        return list(self._get("rules")["groups"])
+
     def until(
         self, what: str, reached: Callable[[], bool], *, seconds: float, every: float, explain: Callable[[], str]
     ) -> None:

@@ -59,19 +59,22 @@ def path(resource: str, namespace: str | None = None, name: str | None = None, s
 class Kube:
     """A connection to one API server. Use as an async context manager."""
 
-    def __init__(self, server: str, tls: ssl.SSLContext) -> None:
+    def __init__(self, server: str, tls: ssl.SSLContext, token_file: Path | None = None) -> None:
         self._server = server.rstrip("/")
         self._tls = tls
+        self._token_file = token_file
         self._session: aiohttp.ClientSession | None = None
 
     @classmethod
     def from_kubeconfig(cls, file: Path) -> Kube:
-        """Read server address, CA and client certificate of the current context."""
+        """Read server address, CA and client certificate (a pod's: token file) of the current context."""
         config = yaml.safe_load(file.read_text())
         context = next(c["context"] for c in config["contexts"] if c["name"] == config["current-context"])
         cluster = next(c["cluster"] for c in config["clusters"] if c["name"] == context["cluster"])
         user = next(u["user"] for u in config["users"] if u["name"] == context["user"])
         tls = ssl.create_default_context(cadata=_pem(cluster, "certificate-authority", file).decode())
+        if token_file := user.get("tokenFile"):
+            return cls(cluster["server"], tls, file.parent / token_file)
         with tempfile.NamedTemporaryFile() as pair:  # load_cert_chain only reads files
             pair.write(_pem(user, "client-certificate", file) + b"\n" + _pem(user, "client-key", file))
             pair.flush()
@@ -90,6 +93,10 @@ class Kube:
         assert self._session
         await self._session.close()
 
+    def _headers(self) -> dict[str, str]:
+        """The token is read again for each request: it is renewed while a pod runs."""
+        return {"Authorization": f"Bearer {self._token_file.read_text().strip()}"} if self._token_file else {}
+
     async def call(
         self,
         method: str,
@@ -102,8 +109,9 @@ class Kube:
         assert self._session
         query = {k: str(v) for k, v in params.items() if v is not None}
         data = None if body is None else json.dumps(body)
+        headers = {"Content-Type": content_type, **self._headers()}
         async with self._session.request(
-            method, self._server + url, data=data, params=query, headers={"Content-Type": content_type}
+            method, self._server + url, data=data, params=query, headers=headers
         ) as answer:
             if answer.status >= 300:
                 raise await _error(answer)
@@ -132,7 +140,8 @@ class Kube:
         query = {"watch": "1", "resourceVersion": resource_version, "allowWatchBookmarks": "true"}
         query |= {k: str(v) for k, v in params.items() if v is not None}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
-        async with self._session.get(self._server + url, params=query, timeout=timeout) as answer:
+        headers = self._headers()
+        async with self._session.get(self._server + url, params=query, headers=headers, timeout=timeout) as answer:
             if answer.status >= 300:
                 raise await _error(answer)
             buffer = b""

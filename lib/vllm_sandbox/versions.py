@@ -23,6 +23,7 @@ ETCD = pinned("kubernetes", "go.etcd.io/etcd/server/v3")
 KWOK = pinned("kwok", "sigs.k8s.io/kwok")
 KEDA = pinned("keda", "github.com/kedacore/keda/v2")
 KARPENTER = pinned("karpenter", "sigs.k8s.io/karpenter")
+KUBE_STATE_METRICS = pinned("kube-state-metrics", "k8s.io/kube-state-metrics/v2")
 HELM = pinned("helm", "helm.sh/helm/v4")
 
 

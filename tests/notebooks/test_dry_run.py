@@ -34,14 +34,14 @@ def test_on_an_empty_cluster_every_notebook_previews_and_none_changes_anything(
     assert runbook("10", "-p", "delete_weights=true").code == 0
     sandbox.kubectl("wait", "--for=delete", "namespace/llm", "--timeout=60s", ok=False)
     before = state(sandbox)
-    done = runbook("00", "01", "02", "03", "04", "06", "--dry-run")
+    done = runbook("00", "01", "02", "03", "04", "06", "13", "--dry-run")
     assert done.code == 0, done.out + done.err
     assert state(sandbox) == before
     summary = done.summary
     assert summary["status"] == "passed" and summary["dry_run"] and summary["changed"] == 0
     counts = {step["name"][:2]: step["result"]["would_change"] for step in summary["notebooks"]}
     assert counts["00"] == 0 and counts["01"] == 1 and counts["02"] == 3 and counts["03"] >= 3 and counts["04"] >= 3
-    assert counts["06"] > 10
+    assert counts["06"] > 10 and counts["13"] >= 8
     assert f"dry run: {sum(counts.values())} objects would change; nothing was changed" in done.out
 
     device_plugin = json.loads((done.directory / "01_device_plugin.ipynb").read_text())["cells"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import nbformat
 import pytest
 
 from conftest import Cluster
+from vllm_runbook import notebook
+from vllm_runbook.steps import observability
 
 from .conftest import ROOT, Done, run_notebooks, verdict_of
 
@@ -20,15 +21,14 @@ LIGHT = ["-p", "rehearsal.outage=false", "-p", "rehearsal.crowd=false"]
 
 
 @pytest.fixture(scope="module")
-def done(sandbox: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
+def done(sandbox: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Done:
     """The story up to 07 without any load, then 08."""
     runs = tmp_path_factory.mktemp("spot")
     before = run_notebooks(runs, "--to", "07", *LIGHT, "-p", "rehearsal.load=false")
     assert before.code == 0, before.out + before.err
     done = run_notebooks(runs, "08", *LIGHT, "-p", "seconds=15", "-p", f"clouds={' '.join(CLOUDS)}")
     assert done.code == 0, done.out + done.err
-    yield done
-    assert run_notebooks(runs, "10", "-p", "delete_weights=true").code == 0
+    return done
 
 
 @pytest.fixture
@@ -71,3 +71,16 @@ def test_idle_nodes_are_gone_and_the_floor_is_held(sandbox: Cluster, done: Done)
     scaler = sandbox.get("scaledobject", "vllm-inference", "-n", "llm")
     assert scaler["metadata"]["annotations"]["autoscaling.keda.sh/paused-replicas"] == "1"
     assert sandbox.get("deployment", "vllm-inference-spot", "-n", "llm")["spec"]["replicas"] == 0
+
+
+def test_prometheus_saw_the_spot_nodes_and_what_they_cost(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the rules and the dashboard *Spot and cost* ask, and only spot nodes have."""
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    asked = observability.prometheus(notebook.begin("08_spot", "sandbox", "qwen3-8b"))
+    (there,) = asked.query("max_over_time(count(runbook:spot_nodes:info)[60m:5s])")
+    assert there.value >= 1
+    (gone,) = asked.query("count(count by (node) (last_over_time(runbook:spot_nodes:info[1h])))")
+    assert gone.value >= len(CLOUDS), "each cloud took one"
+    (gpus,) = asked.query('max_over_time(runbook:gpus:count{capacity="spot"}[60m])')
+    (price,) = asked.query('max_over_time(runbook:gpu_cost:per_hour{capacity="spot"}[60m])')
+    assert price.value == pytest.approx(gpus.value * 1.47)

@@ -22,7 +22,12 @@ from conftest import Cluster
 
 ROOT = Path(__file__).parents[2]
 VLLM = {f"tools/vllm/{name}" for name in ("requirements.in", "overrides.txt", "merges.py")}
-OF_UPKEEP = {"tools/schemas.py", "tools/keda/render.py", *VLLM}  # what users don't need
+#: What users don't need.
+OF_UPKEEP = {
+    *VLLM,
+    *("tools/schemas.py", "tools/keda/render.py", "tools/dashboards.py"),
+    *(f"tools/boards/{name}.py" for name in ("__init__", "panel", "service", "autoscaling", "gpus", "spot")),
+}
 KINDS = ("notebooks", "params", "manifests")
 
 

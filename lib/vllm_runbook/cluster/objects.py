@@ -45,6 +45,7 @@ API_VERSIONS = {
     "ScaledJob": "keda.sh/v1alpha1",
     "PodMonitor": "monitoring.coreos.com/v1",
     "PodMonitoring": "monitoring.googleapis.com/v1",
+    "PrometheusRule": "monitoring.coreos.com/v1",
     "Role": "rbac.authorization.k8s.io/v1",
     "RoleBinding": "rbac.authorization.k8s.io/v1",
     "ClusterRole": "rbac.authorization.k8s.io/v1",
@@ -56,6 +57,11 @@ API_VERSIONS = {
     "KWOKNodeClass": "karpenter.kwok.sh/v1alpha1",
     "Lease": "coordination.k8s.io/v1",
     "VolumeSnapshot": "snapshot.storage.k8s.io/v1",
+    "GatewayClass": "gateway.networking.k8s.io/v1",
+    "Gateway": "gateway.networking.k8s.io/v1",
+    "HTTPRoute": "gateway.networking.k8s.io/v1",
+    "VirtualService": "networking.istio.io/v1",
+    "DestinationRule": "networking.istio.io/v1",
 }
 
 #: What others need comes first; deletion goes the other way.

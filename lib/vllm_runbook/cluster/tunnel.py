@@ -32,6 +32,7 @@ class PodTunnel(HttpServer):
 
     Attributes:
         key: sent as bearer token; never shown.
+        timeout: seconds of silence after which it is given up.
     """
 
     cluster: Cluster
@@ -39,13 +40,14 @@ class PodTunnel(HttpServer):
     pod: str
     port: int
     key: str | None = field(default=None, repr=False)
+    timeout: float = _TIMEOUT_S
 
     def _chunks(self, method: str, path: str, query: Mapping[str, Any], body: Any) -> Iterator[bytes]:
         doing = self._doing(method, path)
         forward = self._open(doing)
         connection = http.client.HTTPConnection(self.pod, self.port)
         connection.sock = forward.socket(self.port)
-        connection.sock.settimeout(_TIMEOUT_S)
+        connection.sock.settimeout(self.timeout)
         target = f"/{path.lstrip('/')}" + (f"?{urlencode(query)}" if query else "")
         headers = {"Content-Type": "application/json"} if body is not None else {}
         headers |= {"Authorization": f"Bearer {self.key}"} if self.key else {}

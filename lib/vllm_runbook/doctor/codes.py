@@ -51,6 +51,7 @@ CODES: dict[str, Code] = {
     "kv-cache-too-small": Code("too little GPU memory is left for a KV cache of max_model_len", _PREFLIGHT),
     "bad-flag": Code("the server doesn't know a flag or its value and exits with code 2", _DEPLOY),
     "bad-config": Code("the server refuses its configuration: context length, parallelism", _PREFLIGHT),
+    "lora-adapter": Code("an adapter isn't there, or larger than the server makes room for", "13_multi_model"),
     "service-links": Code("a Service called vllm puts VLLM_PORT=tcp://… into the pods", _DEPLOY),
     "weights-missing": Code("the model isn't where the server looks for it", _WEIGHTS),
     "slow-load-killed": Code("a probe ends the server before its weights are loaded", _DEPLOY),

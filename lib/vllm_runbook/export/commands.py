@@ -16,13 +16,13 @@ from ..permissions import TITLES
 from . import drift as drifts
 from . import render
 from .make import make, params_of
-from .tree import RECORD, Request, request_of, write
+from .tree import FORMS, RECORD, Request, request_of, write
 
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command()
-@click.argument("form", type=click.Choice(["kustomize", "helm"]))
+@click.argument("form", type=click.Choice(FORMS))
 @click.argument("directory", type=DIRECTORY)
 @click.option(
     "--platform", "platforms", multiple=True, help="A file of params/platforms, or a path; an overlay for each."
@@ -48,7 +48,8 @@ def export(
     revision: str,
     force: bool,
 ) -> None:
-    """Write the objects of the notebooks as a tree for kustomize or as a chart for helm, with Argo CD's and Flux's.
+    """Write the objects of the notebooks as a tree for kustomize or as a chart for helm, with Argo CD's and Flux's; or
+    the models of the platform's registry (notebook 13) as InferenceServices for kserve.
 
     Computed from the parameters; no cluster is asked. Again, it changes nothing. Exit codes: 0 written, 2 not.
     """

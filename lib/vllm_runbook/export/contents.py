@@ -9,7 +9,7 @@ from ..cluster import Object, Ref, marked, ref_of
 from ..errors import RunbookError
 from ..params import Params
 from ..steps import weights
-from ..steps.inventory import Missing, inventory
+from ..steps.inventory import STORY, Missing, inventory
 
 #: In order: each needs the one before it, the last one complete weights.
 LAYERS = ("infrastructure", "weights", "serving")
@@ -30,6 +30,8 @@ _FIRST = {
 }
 #: Ending of the built-in API groups that have a dot.
 _BUILT_IN = ".k8s.io"
+#: A group with that ending whose kinds come from definitions all the same.
+_DEFINED = "gateway.networking.k8s.io"
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,12 @@ def contents(params: Params, notebooks: Sequence[str] | None = None) -> Contents
     """What the notebooks leave in place, ready to be written down. Secrets never are: only that they must exist.
 
     Args:
-        notebooks: only those of these notebooks; by default of all.
+        notebooks: only those of these notebooks; by default of the story's, without the models of a registry (13).
 
     Raises:
         RunbookError: a chart can't be rendered: a tree without its objects would remove them from the cluster.
     """
-    found = inventory(params, notebooks)
+    found = inventory(params, STORY if notebooks is None else notebooks)
     if failed := [each for each in found.missing if each.failed]:
         raise RunbookError(
             f"{params.platform.name}: {failed[0].what} can't be exported",
@@ -118,9 +120,9 @@ def layer(params: Params, notebook: str, item: Object) -> str:
     if kind in _FIRST:
         return "infrastructure"
     group = item["apiVersion"].rpartition("/")[0]
-    if "." in group and not group.endswith(_BUILT_IN):
+    if "." in group and (group == _DEFINED or not group.endswith(_BUILT_IN)):
         return "serving"
-    if item["metadata"].get("namespace", "") not in (platform.namespace, ""):
+    if item["metadata"].get("namespace", "") not in (platform.namespace, platform.models_namespace, ""):
         return "infrastructure"
     filled = weights.fill_claim(platform)
     if kind in ("Job", "DaemonSet") or (kind == "PersistentVolumeClaim" and item["metadata"]["name"] == filled):

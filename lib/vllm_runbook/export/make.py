@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import params as parameters
 from ..errors import RunbookError
 from ..params import Params
-from . import helm, kustomize
+from . import helm, kserve, kustomize
 from .contents import Contents, contents
 from .tree import Request
 
@@ -21,6 +21,8 @@ def make(request: Request) -> tuple[dict[str, str], list[Contents]]:
     names = [params.platform.name for params in loaded]
     if len(set(names)) < len(names):
         raise RunbookError("A platform is named twice", why=", ".join(names))
+    if request.form == "kserve":
+        return kserve.files(request, loaded)
     platforms = [contents(params, request.notebooks or None) for params in loaded]
     form = {"kustomize": kustomize.files, "helm": helm.files}[request.form]
     return form(request, platforms), platforms

@@ -24,8 +24,11 @@ def render(directory: Path, form: str, platform: str, *options: str) -> list[Obj
         options: more arguments, such as ``--set=layers.serving=false`` for helm.
 
     Raises:
-        RunbookError: kubectl or helm isn't there, or can't render it.
+        RunbookError: kubectl or helm isn't there, or can't render it; or there is nothing to render.
     """
+    if form not in PROGRAMS:
+        next_step = "Its files are whole objects: kubectl diff -f compares them with the cluster."
+        raise RunbookError(f"A tree for {form} is not rendered", next_step=next_step)
     name = PROGRAMS[form]
     program = find(name)
     if program is None:

@@ -17,6 +17,8 @@ from . import text
 
 #: Which command made the tree, and the digest of each of its files.
 RECORD = ".vllm-runbook-export.yaml"
+#: What a directory can be written for.
+FORMS = ("kustomize", "helm", "kserve")
 Files = Mapping[str, str]
 
 
@@ -25,7 +27,7 @@ class Request:
     """What is exported, so that the same tree can be made again.
 
     Attributes:
-        form: kustomize or helm.
+        form: kustomize, helm or kserve.
         platforms, model: files of params, by name or path.
         overrides: single values by name, as for ``runbook run -p``.
         notebooks: only these; empty for all.
@@ -181,7 +183,7 @@ def _record(directory: Path) -> dict[str, Any]:
     try:
         found = yaml.safe_load(file.read_text(encoding="utf-8"))
         names = [PurePosixPath(name) for name in found["files"]]
-        sane = found["form"] in ("kustomize", "helm") and not any(p.is_absolute() or ".." in p.parts for p in names)
+        sane = found["form"] in FORMS and not any(p.is_absolute() or ".." in p.parts for p in names)
     except (yaml.YAMLError, KeyError, TypeError) as error:
         raise RunbookError(f"{file} can't be read", why=str(error)) from error
     if not sane:

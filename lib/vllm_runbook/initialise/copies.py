@@ -163,6 +163,7 @@ def _brought() -> list[str]:
         *root.glob("notebooks/*.cfg"),
         *root.glob("params/*/*.yaml"),
         *root.glob("manifests/**/*.yaml"),
+        *root.glob("manifests/**/*.json"),
     ]
     return sorted(file.relative_to(root).as_posix() for file in found)
 

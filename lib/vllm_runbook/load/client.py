@@ -8,7 +8,6 @@ from array import array
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Protocol, Self
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
@@ -16,6 +15,7 @@ from yarl import URL
 from vllm_runbook.load.answer import AnswerStream
 from vllm_runbook.load.outcomes import Outcome, dropped, of_answer, of_failure, of_refusal
 from vllm_runbook.load.prompts import prompt
+from vllm_runbook.surroundings import proxy_for
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Client:
     def __init__(self, target: Target, *, keep_alive: bool = False) -> None:
         self.target = target
         self._url = target.url.with_path(target.url.path.rstrip("/") + "/v1/chat/completions")
-        self._proxy = _proxy(target.url)
+        self._proxy = proxy_for(target.url)
         # No limit: a client that waits for a free connection isn't an open loop. No timeouts: attempts have their own.
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, force_close=not keep_alive),
@@ -149,11 +149,3 @@ class Client:
 def _headers(api_key: str | None) -> dict[str, str]:
     headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
     return headers | ({"Authorization": f"Bearer {api_key}"} if api_key else {})
-
-
-def _proxy(url: URL) -> str | None:
-    """The proxy that the environment names for an address (HTTP_PROXY, HTTPS_PROXY, NO_PROXY).
-
-    The client library's trust_env would find the same, but ask for it and for ~/.netrc in a thread before each request.
-    """
-    return None if proxy_bypass(url.host or "") else getproxies().get(url.scheme)

@@ -59,6 +59,11 @@ def _url(_context: click.Context, _option: click.Parameter, text: str) -> URL:
     type=click.FloatRange(0, min_open=True),
     help="Seconds for a request with all its attempts.",
 )
+@click.option(
+    "--late-after",
+    type=click.FloatRange(0, min_open=True),
+    help="Seconds to the first token, above which a complete answer is counted as late, too.",
+)
 @click.option("--keep-alive", is_flag=True, help="Use connections again, instead of one for each attempt.")
 @click.option("--no-check", is_flag=True, help="Don't send one request first.")
 @click.option(
@@ -102,6 +107,7 @@ def _settings(options: dict[str, Any], key: str | None) -> Settings:
         timeout=options["timeout"],
         check=not options["no_check"],
         keep_alive=options["keep_alive"],
+        late_after=options["late_after"],
     )
 
 

@@ -26,7 +26,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """What to do. ``timeout`` is a request's, in seconds, with all its attempts."""
+    """What to do. Seconds: ``timeout`` is a request's, with all its attempts; ``late_after`` see :class:`Tally`."""
 
     target: Target
     schedule: Schedule
@@ -34,6 +34,7 @@ class Settings:
     timeout: float
     check: bool
     keep_alive: bool
+    late_after: float | None = None
 
 
 async def execute(settings: Settings, output: Output) -> int:
@@ -79,7 +80,7 @@ class _Run:
         self._client = client
         self._output = output
         self._random = random.Random(settings.schedule.seed)
-        self._tally = Tally()
+        self._tally = Tally(settings.late_after)
         self._second = 0
 
     async def run(self) -> None:
@@ -87,7 +88,7 @@ class _Run:
         if self._settings.check:
             await self._check()
         times = self._settings.schedule.times()
-        self._tally = Tally()
+        self._tally = Tally(self._settings.late_after)
         self._tell_start()
         async with asyncio.TaskGroup() as around:
             beside = [around.create_task(self._tally.heartbeat.run()), around.create_task(self._sample_every_second())]

@@ -27,9 +27,13 @@ class Tally:
 
     Latencies are of complete requests, named and defined as ``vllm bench serve`` does: TTFT to the first token chunk,
     ITL between chunks, E2EL to the last chunk, TPOT = (E2EL - TTFT) / (tokens - 1).
+
+    Args:
+        late_after: TTFT in seconds, above which a complete request is ``late`` besides; None counts none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, late_after: float | None = None) -> None:
+        self._late_after = late_after
         self.heartbeat = Heartbeat()
         self.began = time.perf_counter()
         self._cpu_began = time.process_time()
@@ -76,6 +80,7 @@ class Tally:
         ttft, e2e = timing.first - timing.began, timing.last - timing.began
         self._counts["output_tokens"] += tokens
         self._ttft.append(ttft)
+        self._counts["late"] += self._late_after is not None and ttft > self._late_after
         self._e2e.append(e2e)
         self._itl.extend(timing.gaps)
         if tokens > 1:
@@ -105,6 +110,7 @@ class Tally:
             **{name: counts[name] for name in ("sent", "complete", "dropped", "rejected")},
             "unfinished": self.in_flight,
             "retried": counts["retried"],
+            "late": counts["late"],
             "reasons": dict(self._reasons.most_common()),
             "examples": {reason: words for reason, words in self._examples.items() if words},
             "seconds": round(seconds, 3),

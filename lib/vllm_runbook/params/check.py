@@ -9,13 +9,17 @@ from pydantic import BaseModel
 
 from ..files import directories
 from .errors import ParamsError, Problem
-from .load import KINDS, origins, read, validate
+from .golden import FOLDER, Golden
+from .load import FOLDERS, origins, read, validate
 from .model import Model
 from .platform import Platform
+from .registry import Registry, unknown_models
 
 _SCHEMAS: dict[str, tuple[str, type[BaseModel]]] = {
-    KINDS["platform"]: ("platform", Platform),
-    KINDS["model"]: ("model", Model),
+    FOLDERS["platform"]: ("platform", Platform),
+    FOLDERS["model"]: ("model", Model),
+    FOLDERS["registry"]: ("registry", Registry),
+    FOLDER: (FOLDER, Golden),
 }
 
 
@@ -30,12 +34,12 @@ def found() -> list[Path]:
 
 
 def problems(files: Iterable[Path]) -> list[Problem]:
-    """What is wrong with parameter files; their directory (``platforms`` or ``models``) says what they are."""
+    """What is wrong with parameter files; their directory (``platforms``, ``models`` …) says which they are."""
     wrong: list[Problem] = []
     for file in files:
         folder = file.resolve().parent.name
         if folder not in _SCHEMAS:
-            wrong.append(Problem(str(file), "(whole file)", None, f"must lie in {' or '.join(_SCHEMAS)}"))
+            wrong.append(Problem(str(file), "(whole file)", None, f"must lie in one of {', '.join(_SCHEMAS)}"))
             continue
         kind, schema = _SCHEMAS[folder]
         try:
@@ -43,5 +47,7 @@ def problems(files: Iterable[Path]) -> list[Problem]:
         except ParamsError as error:
             wrong.extend(error.problems)
             continue
-        validate(kind, schema, document, {}, origins(kind, file, lines), wrong)
+        found = validate(kind, schema, document, {}, origins(kind, file, lines), wrong)
+        if isinstance(found, Registry):
+            wrong.extend(unknown_models(found, origins(kind, file, lines)))
     return wrong

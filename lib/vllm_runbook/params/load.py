@@ -18,6 +18,8 @@ from .platform import Platform
 
 M = TypeVar("M", bound=BaseModel)
 KINDS = {"platform": "platforms", "model": "models"}
+#: Directory of each kind of file that is found by name: those of a run, and the registries of notebook 13.
+FOLDERS = {**KINDS, "registry": "registry"}
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,12 @@ def load(platform: str | Path, model: str | Path, overrides: Mapping[str, Any] |
 
 
 def find(kind: str, name: str | Path) -> Path:
-    """The file of a platform or model (``kind``), by name or path.
+    """The file of a platform, model or registry (``kind``), by name or path.
 
     Raises:
         ParamsError: there is none; names the known ones and the directories searched.
     """
-    folder = KINDS[kind]
+    folder = FOLDERS[kind]
     if isinstance(name, Path) or name.endswith((".yaml", ".yml")) or "/" in name:
         path = Path(name)
         if path.is_file():
@@ -104,8 +106,8 @@ def find(kind: str, name: str | Path) -> Path:
 
 
 def names(kind: str) -> list[str]:
-    """Every platform or model (``kind``) that there is a file of."""
-    folder = KINDS[kind]
+    """Every platform, model or registry (``kind``) that there is a file of."""
+    folder = FOLDERS[kind]
     return sorted({file.stem for directory in directories("params") for file in (directory / folder).glob("*.yaml")})
 
 

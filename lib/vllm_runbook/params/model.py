@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from .monitoring import Slo
 from .schema import Strict
 
 Positive = Annotated[int, Field(gt=0)]
@@ -99,6 +100,7 @@ class Model(Strict):
     expected_output_tokens: Positive
     longest_output_tokens: Positive = 2048
     slowest_tokens_per_second: float = Field(default=25, gt=0)
+    slo: Slo = Slo()
 
     @field_validator("extra_args")
     @classmethod

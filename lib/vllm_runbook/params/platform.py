@@ -2,47 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from ipaddress import ip_network
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
+from .canary import Canary
+from .monitoring import Monitoring
+from .names import AccessMode, Cidr, Image, Name, Quantity, Version
 from .schema import KeyValue, Positive, SecretRef, Strict, Toleration
 from .spot import Spot
-
-
-def _pinned(image: str) -> str:
-    name, at, digest = image.partition("@")
-    if at:
-        if not re.fullmatch("sha256:[0-9a-f]{64}", digest):
-            raise ValueError("a digest is sha256: and 64 hexadecimal digits")
-        return image
-    tag = name.rsplit("/", 1)[-1].partition(":")[2]
-    if tag in ("", "latest"):
-        raise ValueError("name a version (image:tag or image@sha256:...); what `latest` is changes between two pods")
-    return image
-
-
-Name = Annotated[
-    str,
-    Field(
-        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
-        max_length=63,
-        description="a Kubernetes name: lower-case letters, digits and '-', at most 63",
-    ),
-]
-Image = Annotated[
-    str,
-    Field(pattern=r"^[^\s]+$", description="an image with its version: repo/name:v1.2 or repo/name@sha256:…"),
-    AfterValidator(_pinned),
-]
-Quantity = Annotated[str, Field(pattern=r"^[1-9]\d*(Ki|Mi|Gi|Ti)$", description="a quantity such as 200Gi")]
-AccessMode = Literal["ReadWriteOnce", "ReadWriteOncePod", "ReadOnlyMany", "ReadWriteMany"]
-Cidr = Annotated[
-    str, Field(description="addresses such as 10.0.0.0/16"), AfterValidator(lambda text: str(ip_network(text)))
-]
-Version = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$", description="a version such as 1.2.3")]
 
 
 class Kubernetes(Strict):
@@ -325,6 +293,8 @@ class Results(Strict):
 class Platform(Strict):
     """One cluster.
 
+    ``registry`` names the file of params/registry with the models that notebook 13 serves together (or is a path);
+    null: there are none.
     ``request_memory_mib`` is the host memory that a server holds for one request, running or waiting: it grows with
     prompts (images above all), so measure yours. ``time_scale`` is 1 everywhere but in a sandbox, where long
     durations are divided by it.
@@ -343,19 +313,36 @@ class Platform(Strict):
     api_key: ApiKey = ApiKey()
     network: Network = Network()
     metrics: Metrics
+    monitoring: Monitoring = Monitoring()
     autoscaling: Autoscaling
     provisioning: Provisioning = Provisioning()
     spot: Spot | None = None
+    canary: Canary | None = None
     rollout: Rollout = Rollout()
     rehearsal: Rehearsal = Rehearsal()
     results: Results = Results()
+    registry: str | None = Field(default=None, min_length=1)
     request_memory_mib: float = Field(default=2, gt=0)
     time_scale: float = Field(default=1, ge=1)
+
+    @property
+    def rules_by(self) -> Literal["config_map", "prometheus_rule", "none"]:
+        """How rules get to Prometheus: beside ours' configuration, as an object of the operator's, or not by us."""
+        if not self.monitoring.rules:
+            return "none"
+        if self.metrics.install == "manifest":
+            return "config_map"
+        return "prometheus_rule" if self.metrics.discovery == "pod_monitor" else "none"
 
     @property
     def naive_namespace(self) -> str:
         """Where the usual guide's deployment is rehearsed, apart from ours."""
         return f"{self.namespace}-naive"
+
+    @property
+    def models_namespace(self) -> str:
+        """Where the models of a registry are served (notebook 13), apart from the one of notebook 04."""
+        return f"{self.namespace}-models"
 
     def image(self, reference: str) -> str:
         """An image reference as this platform pulls it."""

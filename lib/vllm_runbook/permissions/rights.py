@@ -13,6 +13,8 @@ MONITORS = {
     "pod_monitor": ("podmonitors", "monitoring.coreos.com"),
     "pod_monitoring": ("podmonitorings", "monitoring.googleapis.com"),
 }
+#: Rules of the Prometheus operator: resource and group.
+RULES = ("prometheusrules", "monitoring.coreos.com")
 
 
 def asking(platform: Platform) -> list[Rule]:

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from ..cluster import Rule
 from ..params import Platform
 from .autoscaling import autoscaling
+from .canary import canary
 from .diagnosis import diagnosis
 from .disruption import disruption, spot
 from .drills import drills
 from .locking import changes, lock
+from .multi_model import multi_model
 from .observability import observability
 from .serving import deploy, device_plugin, gpu_nodes, preflight, weights
 from .teardown import teardown
@@ -28,7 +30,9 @@ TITLES = {
     "08_spot": "Spot nodes",
     "09_diagnosis": "Diagnosis",
     "10_teardown": "Teardown",
+    "11_canary": "Canary",
     "12_gitops": "GitOps",
+    "13_multi_model": "Several models",
     "20_onboarding": "Onboarding",
     "30_verify": "Verify",
 }
@@ -36,7 +40,7 @@ TITLES = {
 
 def _gitops(platform: Platform) -> list[Rule]:
     """To read, and to apply in a dry run, what the notebooks leave in place."""
-    steps = [name for name in _TABLE if name[:2] in ("01", "03", "04", "05", "06", "07", "08")]
+    steps = [name for name in _TABLE if name[:2] in ("01", "03", "04", "05", "06", "07", "08", "11")]
     asked = [rule for name in steps for rule in _TABLE[name](platform)]
     verbs, others = ("get", "create", "patch", "escalate", "bind"), ("nodes", "pods", "secrets")
     kept = [each for each in asked if each.verb in verbs and not each.subresource and each.resource not in others]
@@ -55,7 +59,9 @@ _TABLE: dict[str, Callable[[Platform], list[Rule]]] = {
     "08_spot": spot,
     "09_diagnosis": diagnosis,
     "10_teardown": teardown,
+    "11_canary": canary,
     "12_gitops": _gitops,
+    "13_multi_model": multi_model,
     "20_onboarding": drills,
     "30_verify": verify,
 }

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ..cluster import Rule, rules
 from ..cluster.lease import NAME
 from ..params import Platform
-from .rights import MONITORS, RBAC, READ, asking
+from .canary import objects
+from .rights import MONITORS, RBAC, READ, RULES, asking
 
 _CORE = "serviceaccounts services configmaps persistentvolumeclaims"
 
@@ -24,9 +25,20 @@ def verify(platform: Platform) -> list[Rule]:
         found += _objects(platform.metrics.namespace)
         if platform.rehearsal.outage:  # our Prometheus looks there, too
             found += rules("get", "roles rolebindings", group=RBAC, namespace=platform.naive_namespace)
+        if platform.monitoring.state_metrics == "manifest":
+            found += rules("get", "clusterroles clusterrolebindings", group=RBAC)
+        if platform.monitoring.dcgm_exporter == "manifest":
+            found += rules("get", "roles rolebindings", group=RBAC, namespace=platform.device_plugin.namespace)
     if platform.metrics.discovery in MONITORS:
         resource, group = MONITORS[platform.metrics.discovery]
         found += rules("get", resource, group=group, namespace=namespace)
+    if platform.rules_by == "prometheus_rule":
+        found += rules("get", RULES[0], group=RULES[1], namespace=namespace)
+    if platform.registry is not None:
+        found += _objects(platform.models_namespace)
+        if platform.metrics.discovery in MONITORS:
+            resource, group = MONITORS[platform.metrics.discovery]
+            found += rules("get", resource, group=group, namespace=platform.models_namespace)
     if platform.storage.copy_by == "snapshot":
         found += rules("get", "volumesnapshots", group="snapshot.storage.k8s.io", namespace=namespace)
     if platform.autoscaling.install != "existing":
@@ -35,6 +47,9 @@ def verify(platform: Platform) -> list[Rule]:
         found += [*_objects(platform.provisioning.namespace), *_installed("kube-node-lease")]
         found += rules("get", "nodepools", group="karpenter.sh")
         found += rules("get", "kwoknodeclasses", group="karpenter.kwok.sh")
+    found += objects(platform, "get")
+    if platform.canary is not None and platform.canary.gateway.install == "manifest":
+        found += [*_objects(platform.canary.gateway.namespace), *_installed(platform.canary.gateway.namespace)]
     return found
 
 

@@ -1,9 +1,12 @@
 """Figures of the runbook: live where someone watches, one plain figure where nobody does."""
 
+from .burn import burn_figure
+from .canary import canary_figure
 from .decision import decision_figure
 from .live import View, headless, live, mimebundle, show
 from .memory import memory_figure
 from .nodes import NodeGpus, gpu_usage, nodes_figure, waiting_gpus
+from .plane import plane_figure
 from .prefetch import PrefetchProgress
 from .recorder import Recorder
 from .story import Story, story_figure
@@ -24,6 +27,8 @@ __all__ = [
     "Timed",
     "View",
     "alt_text",
+    "burn_figure",
+    "canary_figure",
     "decision_figure",
     "description",
     "figure",
@@ -34,6 +39,7 @@ __all__ = [
     "mimebundle",
     "nodes_figure",
     "phase_of",
+    "plane_figure",
     "show",
     "story_figure",
     "sync_figure",

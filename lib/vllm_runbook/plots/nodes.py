@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ import plotly.graph_objects as go
 from . import theme
 
 Object = Mapping[str, Any]
+#: Nodes that are drawn; more bars can't be read.
+MOST = 80
 GPU = "nvidia.com/gpu"
 
 
@@ -27,6 +30,11 @@ class NodeGpus:
     def free(self) -> int:
         """What a new pod may still get."""
         return max(0, self.allocatable - self.used)
+
+    @property
+    def hidden(self) -> int:
+        """What is in the machine, and not for the scheduler to give away."""
+        return max(0, self.capacity - self.allocatable)
 
 
 def gpu_usage(nodes: Iterable[Object], pods: Iterable[Object], resource: str = GPU) -> list[NodeGpus]:
@@ -71,22 +79,30 @@ def waiting_gpus(pods: Iterable[Object], resource: str = GPU) -> int:
 
 
 def nodes_figure(nodes: Iterable[Object], pods: Iterable[Object], resource: str = GPU) -> go.Figure:
-    """Bars per node: GPUs used, free, and present but not allocatable."""
+    """Bars per node: GPUs used, free, and present but not allocatable.
+
+    Of more than :data:`MOST` nodes, those with GPUs that aren't allocatable come first, then those with free ones.
+    """
     pods = list(pods)
     usage = gpu_usage(nodes, pods, resource)
-    names = [item.node for item in usage]
-    hidden = [max(0, item.capacity - item.allocatable) for item in usage]
+    shown = sorted(heapq.nsmallest(MOST, usage, key=_interest), key=lambda item: item.node)
+    names = [item.node for item in shown]
     traces = [
-        _bar("used", names, [item.used for item in usage], theme.BLUE, ""),
-        _bar("free", names, [item.free for item in usage], theme.SKY, "/"),
-        _bar("not allocatable", names, hidden, theme.GREY, "x"),
+        _bar("used", names, [item.used for item in shown], theme.BLUE, ""),
+        _bar("free", names, [item.free for item in shown], theme.SKY, "/"),
+        _bar("not allocatable", names, [item.hidden for item in shown], theme.GREY, "x"),
     ]
     total, used = sum(item.allocatable for item in usage), sum(item.used for item in usage)
     waiting = waiting_gpus(pods, resource)
     title = f"GPUs: {used} of {total} used" + (f", {waiting} more asked for" if waiting else "")
-    words = [f"{item.node}: {item.used} of {item.allocatable} used ({item.capacity} present)" for item in usage]
+    title += f" ({len(shown)} of {len(usage):,} nodes drawn)" if len(shown) < len(usage) else ""
+    words = [f"{item.node}: {item.used} of {item.allocatable} used ({item.capacity} present)" for item in shown]
     alt = f"{title}. " + ("; ".join(words) or "No node has GPUs") + "."
     return theme.figure(title, "", f"GPUs ({resource})", alt, traces, barmode="stack", yaxis_dtick=1)
+
+
+def _interest(item: NodeGpus) -> tuple[int, int, str]:
+    return -item.hidden, -item.free, item.node
 
 
 def _bar(name: str, nodes: list[str], values: list[int], colour: str, pattern: str) -> go.Bar:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +15,9 @@ from . import theme
 from .recorder import Recorder
 
 Object = Mapping[str, Any]
+
+#: Rows that are drawn: more can't be read, and a cluster may have tens of thousands of pods.
+MOST = 80
 
 #: Phases in the order of a pod's life, with colour and pattern.
 PHASES: dict[str, tuple[str, str]] = {
@@ -160,21 +165,34 @@ class PodTimeline(Recorder):
         return {name: list(life.spans) for name, life in self._pods.items()}
 
     def figure(self) -> go.Figure:
-        """A horizontal bar per pod, coloured and patterned by phase; crosses where a container restarted."""
+        """A horizontal bar per pod, coloured and patterned by phase; crosses where a container restarted.
+
+        Of more than :data:`MOST` pods, those that aren't well come first, then the newest.
+        """
         unit = "s" if self._scale == 1 else f"s; load times / {self._scale:g}"
         starts = [life.spans[0].start for life in self._pods.values() if life.spans]
         if not starts or self._last is None:
             return theme.figure(self._title, f"time since the start ({unit})", "", "No pods yet.")
-        zero, now = min(starts), self._last
-        traces: list[Any] = [trace for phase in self.phases if (trace := self._bars(phase, zero, now)) is not None]
-        marks = [(name, at, reason) for name, life in self._pods.items() for at, reason in life.marks]
+        zero, now, shown = min(starts), self._last, self._shown()
+        traces: list[Any] = [trace for phase in self.phases if (trace := self._bars(shown, phase, zero, now))]
+        marks = [(name, at, reason) for name, life in shown.items() for at, reason in life.marks]
         if marks:
             traces.append(_crosses(marks, zero))
-        layout = {"barmode": "overlay", "yaxis_autorange": "reversed", "height": 200 + 34 * len(self._pods)}
-        return theme.figure(self._title, f"time since the start ({unit})", "", self._words(), traces, **layout)
+        layout = {"barmode": "overlay", "yaxis_autorange": "reversed", "height": 200 + 34 * len(shown)}
+        left_out = f" ({len(shown)} of {len(self._pods):,} drawn)" if len(shown) < len(self._pods) else ""
+        title = f"{self._title}{left_out}"
+        return theme.figure(title, f"time since the start ({unit})", "", self._words(), traces, **layout)
 
-    def _bars(self, phase: str, zero: datetime, now: datetime) -> go.Bar | None:
-        rows = [(name, span) for name, life in self._pods.items() for span in life.spans if span.phase == phase]
+    def _shown(self) -> dict[str, _Life]:
+        """Lives that are drawn, in the order in which they were first seen."""
+        if len(self._pods) <= MOST:
+            return self._pods
+        order = {name: at for at, name in enumerate(self._pods)}
+        chosen = heapq.nsmallest(MOST, self._pods, key=lambda name: (_well(self._pods[name]), -order[name]))
+        return {name: self._pods[name] for name in sorted(chosen, key=order.__getitem__)}
+
+    def _bars(self, shown: Mapping[str, _Life], phase: str, zero: datetime, now: datetime) -> go.Bar | None:
+        rows = [(name, span) for name, life in shown.items() for span in life.spans if span.phase == phase]
         if not rows:
             return None
         colour, pattern = self.phases[phase]
@@ -189,13 +207,19 @@ class PodTimeline(Recorder):
         )
 
     def _words(self) -> str:
-        phases = [
+        phases = Counter(
             life.spans[-1].phase if life.spans[-1].end is None else "gone" for life in self._pods.values() if life.spans
-        ]
-        counts = [f"{phases.count(phase)} {phase.lower()}" for phase in [*self.phases, "gone"] if phase in phases]
+        )
+        counts = [f"{phases[phase]} {phase.lower()}" for phase in [*self.phases, "gone"] if phase in phases]
         restarts = [reason for life in self._pods.values() for _, reason in life.marks]
         again = f"; {len(restarts)} restarts ({', '.join(sorted(set(restarts)))})" if restarts else ""
-        return f"{self._title}: {len(phases)} pods, {', '.join(counts)}{again}."
+        return f"{self._title}: {phases.total()} pods, {', '.join(counts)}{again}."
+
+
+def _well(life: _Life) -> bool:
+    """Whether nothing is to be seen of a life but that it lasts, or has ended well."""
+    last = life.spans[-1] if life.spans else None
+    return not life.marks and (last is None or last.end is not None or last.phase in ("Ready", "Completed"))
 
 
 def _crosses(marks: list[tuple[str, datetime, str]], zero: datetime) -> go.Scatter:

@@ -54,12 +54,10 @@ def account_name(step: str) -> str:
 def spaces(steps: Iterable[str], platform: Platform, home: str) -> list[Object]:
     """The namespaces that the objects are in, but for those that every cluster has."""
     names = dict.fromkeys([home, *rbac.namespaces(steps, platform)])
-    plain = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in names]
-    return [
-        namespace_object(platform) if item["metadata"]["name"] == platform.namespace else item  # type: ignore[index]
-        for item in plain
-        if item["metadata"]["name"] not in _BUILT_IN  # type: ignore[index]
-    ]
+    there = platform.model_copy(update={"namespace": platform.models_namespace})
+    secured = {each.namespace: namespace_object(each) for each in (platform, there)}
+    plain = {name: {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in names}
+    return [secured.get(name, item) for name, item in plain.items() if name not in _BUILT_IN]
 
 
 def objects(step: str, platform: Platform, account: str, home: str) -> list[Object]:

@@ -22,7 +22,7 @@ NAMESPACE, CONTROLLER = "crowd", "kwok-controller"
 #: The label that one pod in a hundred has, for lists that ask for it.
 SELECTOR = "app=vllm"
 #: A kubelet's own limit is 110.
-PODS_PER_NODE = 100
+_PODS_PER_NODE = 100
 _SELECTED_EVERY = 100
 _NODES = f"{OURS},type=kwok"
 #: Requests under way at once; more don't make a small API server faster.
@@ -71,8 +71,11 @@ def _why_idle(book: Notebook) -> str:
     return explaining.why(book.cluster, pods, Ref("Deployment", CONTROLLER, NAMESPACE))
 
 
-def populate(book: Notebook, pods: int = 1000) -> int:
+def populate(book: Notebook, pods: int = 1000, *, pods_per_node: int = _PODS_PER_NODE) -> int:
     """Make the crowd just this large, and watch until all of it runs. Again, it changes nothing.
+
+    Args:
+        pods_per_node: the same for a crowd from its first pod on: pods don't move.
 
     Returns the number of pods, 0 where the platform doesn't allow a crowd.
 
@@ -82,12 +85,12 @@ def populate(book: Notebook, pods: int = 1000) -> int:
     if not book.params.platform.rehearsal.crowd:
         print("no crowd: rehearsal.crowd is false for this platform")
         return 0
-    nodes = _Difference(_names(book, "Node", _NODES), map(_node_name, range(math.ceil(pods / PODS_PER_NODE))))
+    nodes = _Difference(_names(book, "Node", _NODES), map(_node_name, range(math.ceil(pods / pods_per_node))))
     each = _Difference(_names(book, "Pod", OURS), map(_pod_name, range(pods)))
     node = marked(manifest("crowd/node.yaml", ""), book.step)
     pod = marked(manifest("crowd/pod.yaml", NAMESPACE), book.step)
     _each("nodes made", nodes.missing, lambda name: book.cluster.apply(_node(node, name)))
-    _each("pods made", each.missing, lambda name: book.cluster.apply(_pod(pod, name)))
+    _each("pods made", each.missing, lambda name: book.cluster.apply(_pod(pod, name, pods_per_node)))
     _each("pods removed", each.surplus, lambda name: book.cluster.delete(Ref("Pod", name, NAMESPACE), grace_seconds=0))
     _each("nodes removed", nodes.surplus, lambda name: book.cluster.delete(Ref("Node", name)))
     changed = nodes.changed + each.changed
@@ -123,9 +126,9 @@ def _node(template: Object, name: str) -> Object:
     return k8s.changed(template, {"metadata.name": name, "metadata.labels[kubernetes.io/hostname]": name})
 
 
-def _pod(template: Object, name: str) -> Object:
+def _pod(template: Object, name: str, pods_per_node: int = _PODS_PER_NODE) -> Object:
     number = int(name.rpartition("-")[2])
-    fields = {"metadata.name": name, "spec.nodeName": _node_name(number // PODS_PER_NODE)}
+    fields = {"metadata.name": name, "spec.nodeName": _node_name(number // pods_per_node)}
     if number % _SELECTED_EVERY == 0:
         key, _, value = SELECTOR.partition("=")
         fields[f"metadata.labels.{key}"] = value

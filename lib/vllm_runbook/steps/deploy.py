@@ -168,7 +168,7 @@ def wait_available(book: Notebook, timeline: PodTimeline, labels: str = PODS) ->
 
     def reached(state: State) -> bool:
         for pod in new_pods(state):
-            if _can_not_start(pod):
+            if can_not_start(pod):
                 why = explaining.why(book.cluster, [pod])
                 hint = "Change what is named above and run this notebook again."
                 raise Hopeless(f"{target} can't start its server", why=why, next_step=hint)
@@ -222,7 +222,7 @@ def new_pods(state: State) -> list[Object]:
     return [pod for pod in state.all("Pod") if k8s.get_in(pod, "metadata.labels[pod-template-hash]") in hashes]
 
 
-def _can_not_start(pod: Object) -> bool:
+def can_not_start(pod: Object) -> bool:
     """Whether a container has crashed, or its image or configuration can't be had."""
     for status in pod.get("status", {}).get("containerStatuses", ()):
         waiting = k8s.get_in(status, "state.waiting.reason", "")
@@ -271,7 +271,7 @@ def endpoint(book: Notebook, service: str = SERVICE) -> ServiceProxy:
     Raises:
         TimedOut: no pod of the Service is ready.
     """
-    _ready_pod(book, service)
+    ready_pod(book, service)
     return ServiceProxy(book.cluster, book.namespace, service, PORT)
 
 
@@ -282,10 +282,10 @@ def server(book: Notebook, service: str = SERVICE, *, with_key: bool = True) -> 
         TimedOut: no pod of the Service is ready.
     """
     key = protection.api_key(book) if with_key else None
-    return PodTunnel(book.cluster, book.namespace, _ready_pod(book, service), PORT, key)
+    return PodTunnel(book.cluster, book.namespace, ready_pod(book, service), PORT, key)
 
 
-def _ready_pod(book: Notebook, service: str) -> str:
+def ready_pod(book: Notebook, service: str) -> str:
     """Name of a ready pod behind the Service, once there is one."""
 
     def ready(state: State) -> list[str]:

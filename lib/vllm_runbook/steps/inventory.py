@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from .. import sizing as sizes
-from ..cluster import Object, in_order
+from ..cluster import Object, in_order, ref_of
 from ..errors import RunbookError
 from ..params import Params, Platform
 from ..sizing import Sizing
-from . import autoscaling, deploy, device_plugin, disruption, keda, observability, provisioning, spot, weights
+from . import autoscaling, canary, deploy, device_plugin, disruption, keda, observability, provisioning, spot, weights
+from . import router as routers
+from . import served_models as models
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,10 @@ class Inventory(list[Entry]):
         super().__init__()
         self.missing: list[Missing] = []
 
+    def has(self, item: Object) -> bool:
+        """Whether an earlier notebook leaves this object, too: it is that one's."""
+        return any(ref_of(entry.object) == ref_of(item) for entry in self)
+
     @property
     def objects(self) -> list[Object]:
         """Only the objects."""
@@ -77,12 +83,16 @@ def inventory(params: Params, notebooks: Iterable[str] | None = None) -> Invento
         for part in parts if name in wanted else ():
             try:
                 # as the steps plan each group: what others need comes first
-                found += [Entry(name, item) for item in in_order(part(params, sizing))]
+                found += [Entry(name, item) for item in in_order(part(params, sizing)) if not found.has(item)]
             except RunbookError as error:
                 found.missing.append(Missing(name, _chart(name, params.platform), str(error), failed=True))
     found.missing += [each for each in _never(params) if each.notebook in wanted]
     return found
 
+
+#: Notebooks of the plain story; 13 is beside it, and only looked at when it is named.
+STORY: tuple[str, ...] = ("01_device_plugin", "02_label_gpu_nodes", "03_storage_weights", "04_deploy_vllm")
+STORY += ("05_observability", "06_autoscaling", "07_disruption", "08_spot")
 
 _Part = Callable[[Params, Sizing], list[Object]]
 
@@ -95,6 +105,22 @@ def _spot(params: Params, sizing: Sizing) -> list[Object]:
     return spot.objects(params, sizing) if params.platform.spot is not None else []
 
 
+def _definitions(params: Params, _sizing: Sizing) -> list[Object]:
+    return canary.program(params.platform)
+
+
+def _way_in(params: Params, sizing: Sizing) -> list[Object]:
+    return canary.way_in(params, sizing)
+
+
+def _of_registry(part: Callable[[Params], list[Object]]) -> _Part:
+    return lambda params, _: part(params) if params.platform.registry else []
+
+
+def _models_namespace(params: Params) -> list[Object]:
+    return [weights.namespace_object(models.there(params.platform))]
+
+
 #: What each notebook plans, group by group.
 _STEPS: dict[str, tuple[_Part, ...]] = {
     "01_device_plugin": (_of_platform(device_plugin.objects),),
@@ -105,10 +131,18 @@ _STEPS: dict[str, tuple[_Part, ...]] = {
         weights.copies,
     ),
     "04_deploy_vllm": (deploy.objects,),
-    "05_observability": (_of_platform(observability.objects),),
+    "05_observability": (lambda params, _: observability.objects(params),),
     "06_autoscaling": (_of_platform(keda.objects), lambda params, _: [autoscaling.scaled_object(params)]),
     "07_disruption": (_of_platform(lambda platform: [disruption.budget(platform)]),),
     "08_spot": (_of_platform(provisioning.objects), _of_platform(provisioning.pools), _spot),
+    "11_canary": (_definitions, _way_in),
+    "13_multi_model": (
+        _of_registry(_models_namespace),
+        _of_registry(models.weight_objects),
+        _of_registry(models.server_objects),
+        _of_registry(routers.objects),
+        _of_registry(models.scaled_objects),
+    ),
 }
 
 
@@ -151,4 +185,10 @@ def _never(params: Params) -> list[Missing]:
         found.append(Missing("08_spot", "Karpenter", "the cluster has it (provisioning.install existing)"))
     if platform.spot is None:
         found.append(Missing("08_spot", "servers on spot nodes", "the platform has none (spot is null)"))
+    if platform.canary is None:
+        found.append(Missing("11_canary", "a way in", "the platform has none (canary is null)"))
+    elif not platform.canary.gateway.create:
+        gateway = platform.canary.gateway
+        why = "the cluster has it (canary.gateway.create false)"
+        found.append(Missing("11_canary", f"Gateway {gateway.namespace}/{gateway.name}", why))
     return sorted(found, key=lambda each: each.notebook)

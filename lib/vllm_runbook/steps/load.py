@@ -30,6 +30,7 @@ class Load:
         arrivals: ``poisson`` or ``fixed``.
         retries: how often a client tries again what was refused or failed before its first token.
         retry_cut: also what was cut off after it; its reader sees another beginning.
+        late_after: seconds to the first token, above which a complete answer counts as late; None: none does.
     """
 
     name: str
@@ -40,16 +41,21 @@ class Load:
     arrivals: str = "poisson"
     retries: int = 0
     retry_cut: bool = False
+    late_after: float | None = None
 
 
 @dataclass(frozen=True)
 class Target:
-    """A Deployment behind a Service. ``pods`` is the label selector of its pods."""
+    """A Deployment behind a Service. ``pods`` is the label selector of its pods.
+
+    ``address`` is where clients ask, if that isn't the Service: a gateway's.
+    """
 
     namespace: str
     service: str
     deployment: str
     pods: str
+    address: str = ""
 
     @property
     def ref(self) -> Ref:
@@ -58,7 +64,7 @@ class Target:
     @property
     def url(self) -> str:
         """The address that clients in the cluster use."""
-        return f"http://{self.service}.{self.namespace}.svc.cluster.local:{deploy.PORT}"
+        return self.address or f"http://{self.service}.{self.namespace}.svc.cluster.local:{deploy.PORT}"
 
 
 def ours(book: Notebook) -> Target:
@@ -100,6 +106,7 @@ def job(book: Notebook, load: Load, target: Target) -> Object:
         "prompt-tokens": load.prompt_tokens,
         "output-tokens": load.output_tokens,
         "retries": load.retries,
+        **({} if load.late_after is None else {"late-after": f"{load.late_after:g}"}),
     }
     container = "spec.template.spec.containers[0]"
     fields: dict[str, Any] = {

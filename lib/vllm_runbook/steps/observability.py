@@ -1,4 +1,7 @@
-"""Prometheus: installed or found, scraping every vLLM server, and asked before anything relies on its answers."""
+"""Prometheus: installed or found, scraping every vLLM server, and asked before anything relies on its answers.
+
+With it come the rules (:mod:`..rules`) and, beside our own, what else it scrapes (:mod:`.exporters`).
+"""
 
 from __future__ import annotations
 
@@ -8,25 +11,27 @@ from typing import Any
 import yaml
 
 from .. import cluster as k8s
+from .. import rules as rule_files
 from ..cluster import Object, Plan, Ref, Selection
 from ..cluster import explain as explaining
 from ..errors import RunbookError
 from ..manifests import manifest, manifests
 from ..notebook import Notebook
-from ..params import Platform
+from ..params import Params, Platform
 from ..prometheus import Prometheus
 from ..tables import Table
-from . import deploy, gpu_nodes
+from . import deploy, exporters, gpu_nodes, weights
 
 DEPLOYMENT = "prometheus-server"
-#: Annotation of the pod template: a change of the configuration starts a new pod.
+#: Annotation of the pod template: a change of the configuration or of a rule starts a new pod.
 CONFIG_HASH = "runbook.vllm.dev/config"
 _START_SECONDS = 300
 
 
 def namespaces(platform: Platform) -> list[str]:
-    """Namespaces whose servers are scraped: ours, and the rehearsed guide's where the platform allows it."""
-    return [platform.namespace, *([platform.naive_namespace] if platform.rehearsal.outage else [])]
+    """Namespaces whose servers are scraped: ours, and the guide's and a registry's where there are such."""
+    naive = [platform.naive_namespace] if platform.rehearsal.outage else []
+    return [platform.namespace, *naive, *([platform.models_namespace] if platform.registry else [])]
 
 
 def require(book: Notebook) -> None:
@@ -58,14 +63,20 @@ def plan(book: Notebook) -> Plan:
             why="metrics.install is existing: a Prometheus that is there is used",
             next_step="Name it (-p metrics.namespace=… -p metrics.service=…), or let us: -p metrics.install=manifest.",
         )
-    return book.plan(objects(book.params.platform))
+    return book.plan(objects(book.params))
 
 
-def objects(platform: Platform) -> list[Object]:
-    """Our Prometheus; or what an existing one needs to find our pods, if that isn't on the pods (annotations)."""
+def objects(params: Params) -> list[Object]:
+    """Our Prometheus, its rules and what it scrapes; or what an existing one needs to find our pods and rules."""
+    platform = params.platform
+    if platform.metrics.install == "manifest":
+        return [*_ours(params), *exporters.objects(platform, namespaces(platform))]
+    return [*found_by(platform), *([_rule_object(params)] if platform.rules_by == "prometheus_rule" else [])]
+
+
+def found_by(platform: Platform) -> list[Object]:
+    """What tells an existing Prometheus of our pods, if that isn't on the pods (annotations)."""
     metrics = platform.metrics
-    if metrics.install == "manifest":
-        return _ours(platform)
     interval = f"{metrics.scrape_interval_seconds}s"
     if metrics.discovery == "pod_monitor":
         fields: dict[str, Any] = {f"metadata.labels[{key}]": value for key, value in metrics.pod_monitor_labels.items()}
@@ -77,24 +88,43 @@ def objects(platform: Platform) -> list[Object]:
     return []
 
 
-def _ours(platform: Platform) -> list[Object]:
+def _rule_object(params: Params) -> Object:
+    """All rules as one object of the Prometheus operator's."""
+    platform = params.platform
+    fields: dict[str, Any] = {
+        f"metadata.labels[{key}]": value for key, value in platform.metrics.pod_monitor_labels.items()
+    }
+    groups = [group for each in rule_files.documents(params).values() for group in each["groups"]]
+    fields["spec.groups"] = groups
+    return manifest("monitoring/prometheus-rule.yaml", platform.namespace, fields)
+
+
+def _ours(params: Params) -> list[Object]:
+    platform = params.platform
     metrics, spaces = platform.metrics, namespaces(platform)
+    homes = {exporters.STATE_METRICS: metrics.namespace, exporters.DCGM: platform.device_plugin.namespace}
+    looked_into = dict.fromkeys([*spaces, *(homes[name] for name in exporters.wanted(platform))])
     found: list[Object] = []
     for item in manifests("observability/prometheus.yaml"):
         kind = item["kind"]
         if kind in ("Role", "RoleBinding"):
-            found += [_may_find_pods(item, namespace, metrics.namespace) for namespace in spaces]
+            found += [_may_find_pods(item, namespace, metrics.namespace) for namespace in looked_into]
         elif kind == "Namespace":
             found.append(k8s.changed(item, {"metadata.name": metrics.namespace}))
         else:
             item = k8s.changed(item, {"metadata.namespace": metrics.namespace})
             found.append(gpu_nodes.keep_off(item, platform) if kind == "Deployment" else item)
-    others = [manifest("naive/namespace.yaml", name) for name in spaces[1:]]
+    naive = manifest("naive/namespace.yaml", platform.naive_namespace)
+    models = weights.namespace_object(platform.model_copy(update={"namespace": platform.models_namespace}))
+    others = [item for item in (naive, models) if item["metadata"]["name"] in spaces]
     config = next(item for item in found if item["kind"] == "ConfigMap")
     config["data"]["prometheus.yml"] = _configured(platform, config["data"]["prometheus.yml"])
+    if platform.rules_by == "config_map":
+        loaded = rule_files.documents(params)
+        config["data"] |= {f"rules-{name}.yaml": rule_files.text(each) for name, each in loaded.items()}
     server = next(item for item in found if item["kind"] == "Deployment")
     pod = server["spec"]["template"]
-    pod["metadata"]["annotations"] = {CONFIG_HASH: _digest(config["data"]["prometheus.yml"])}
+    pod["metadata"]["annotations"] = {CONFIG_HASH: _digest("".join(config["data"].values()))}
     pod["spec"]["containers"][0]["image"] = platform.image(metrics.image)
     service = next(item for item in found if item["kind"] == "Service")
     service["metadata"]["name"], service["spec"]["ports"][0]["port"] = metrics.service, metrics.port
@@ -112,10 +142,24 @@ def _configured(platform: Platform, text: str) -> str:
     """Prometheus' configuration for this platform's namespaces and scrape interval."""
     config = yaml.safe_load(text)
     interval = platform.metrics.scrape_interval_seconds
-    config["global"] = {"scrape_interval": f"{interval}s", "scrape_timeout": f"{min(5, interval)}s"}
-    for job in config["scrape_configs"]:
-        for discovery in job["kubernetes_sd_configs"]:
-            discovery["namespaces"]["names"] = namespaces(platform)
+    config["global"] = {
+        "scrape_interval": f"{interval}s",
+        "scrape_timeout": f"{min(5, interval)}s",
+        "evaluation_interval": f"{interval}s",
+    }
+    jobs = {job["job_name"]: job for job in config["scrape_configs"]}
+    looked_into = {
+        "vllm": namespaces(platform),
+        "router": namespaces(platform),
+        exporters.STATE_METRICS: [platform.metrics.namespace],
+        exporters.DCGM: [platform.device_plugin.namespace],
+    }
+    for name, spaces in looked_into.items():
+        jobs[name]["kubernetes_sd_configs"][0]["namespaces"]["names"] = spaces
+    unused = {exporters.STATE_METRICS, exporters.DCGM} - set(exporters.wanted(platform))
+    keda = f"keda-operator.{platform.autoscaling.namespace}.svc.cluster.local:8080"
+    jobs["keda-operator"]["static_configs"][0]["targets"] = [keda]
+    config["scrape_configs"] = [job for name, job in jobs.items() if name not in unused]
     return yaml.safe_dump(config, sort_keys=False)
 
 

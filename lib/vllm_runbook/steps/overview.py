@@ -11,7 +11,7 @@ from ..cluster import ApiError, Ref
 from ..cluster.lease import holder_of
 from ..errors import RunbookError
 from ..notebook import Notebook
-from . import autoscaling, crowd, deploy, disruption, gpu_nodes, observability, spot, teardown, weights
+from . import autoscaling, canary, crowd, deploy, disruption, gpu_nodes, observability, router, spot, teardown, weights
 
 HOLDS, PARTLY, NOT_YET, UNKNOWN, NO_STATE = "holds", "partly", "not yet", "can't tell", ""
 
@@ -104,8 +104,24 @@ def _teardown(book: Notebook) -> State:
     return State(NO_STATE, f"{ours + played} objects here were created by the runbook")
 
 
+def _canary(book: Notebook) -> State:
+    canary.settings(book.params)
+    (item, *_) = canary.route(book.params, book.sizing)
+    ref = k8s.ref_of(item)
+    if not book.cluster.serves(ref.kind, ref.version) or book.cluster.find(ref) is None:
+        return State(NOT_YET, f"there is no {ref}")
+    tried = book.cluster.find(Ref("Deployment", canary.NAME, book.namespace)) is not None
+    return State(HOLDS, "a new version is being tried" if tried else "all traffic goes to the stable version")
+
+
 def _gitops(book: Notebook) -> State:
     return State(NO_STATE, "leaves nothing in the cluster")
+
+
+def _models(book: Notebook) -> State:
+    if book.params.platform.registry is None:
+        return State(NO_STATE, "the platform names no registry of models")
+    return _replicas(book, Ref("Deployment", router.DEPLOYMENT, book.params.platform.models_namespace))
 
 
 def _onboarding(book: Notebook) -> State:
@@ -142,7 +158,9 @@ _CHECKS: dict[str, Callable[[Notebook], State]] = {
     "08_spot": _spot,
     "09_diagnosis": _diagnosis,
     "10_teardown": _teardown,
+    "11_canary": _canary,
     "12_gitops": _gitops,
+    "13_multi_model": _models,
     "20_onboarding": _onboarding,
     "30_verify": _verification,
 }

@@ -87,6 +87,10 @@ def server_policy(platform: Platform) -> list[Object]:
         {"podSelector": peers[1]["podSelector"]} if metrics.install == "manifest" else {}
     )
     peers += [_namespace(name) for name in network.clients]
+    if platform.canary is not None:
+        gateway = platform.canary.gateway
+        pods = {"podSelector": {"matchLabels": gateway.pods}} if gateway.pods else {}
+        peers.append(_namespace(gateway.pods_namespace or gateway.namespace) | pods)
     peers += [{"ipBlock": {"cidr": cidr}} for cidr in network.control_plane]
     return [item]
 
@@ -115,17 +119,23 @@ def levels(platform: Platform) -> Table:
     """Every namespace that the notebooks put pods into, with its Pod Security level and why it has no stricter one."""
     level, why = pod_security(platform)
     rows = [(platform.namespace, level, why)]
+    rows += [(platform.models_namespace, level, "likewise, for a registry's models")] if platform.registry else []
     ours = {
         platform.metrics.namespace: platform.metrics.install == "manifest",
         platform.autoscaling.namespace: platform.autoscaling.install != "existing",
         platform.provisioning.namespace: platform.provisioning.install == "manifest",
         "crowd": platform.rehearsal.crowd,
     }
+    if platform.canary is not None:
+        ours[platform.canary.gateway.namespace] = platform.canary.gateway.install == "manifest"
     rows += [(name, "restricted", "where the runbook makes the namespace") for name, made in ours.items() if made]
     if platform.rehearsal.outage:
         rows.append((platform.naive_namespace, "none (warns)", "the usual guide's server runs as root"))
     if platform.device_plugin.mode != "managed":
-        why = "the device plugin mounts the kubelet's directory; the namespace is the cluster's and stays as it is"
+        why = (
+            "device plugin and DCGM exporter mount the kubelet's directories; the namespace is the cluster's and stays "
+            "as it is"
+        )
         rows.append((platform.device_plugin.namespace, "not ours", why))
     return Table(("namespace", "Pod Security level", "why"), rows)
 

@@ -10,8 +10,9 @@ from .. import drills
 from ..cluster import Ref
 from ..errors import RunbookError
 from ..notebook import Notebook
+from ..params import Platform
 from ..tables import Table
-from . import crowd, gpu_nodes, provisioning
+from . import canary, crowd, gpu_nodes, provisioning
 
 #: Every kind that some notebook creates, in the order of creation: what is last here is deleted first. The ScaledObject
 #: goes while KEDA still runs, and the APIService before the Service behind it, or the cluster's discovery breaks.
@@ -39,9 +40,15 @@ KINDS = (
     "APIService",
     "PodMonitor",
     "PodMonitoring",
+    "PrometheusRule",
     "ScaledObject",
     "KWOKNodeClass",
     "NodePool",
+    "GatewayClass",
+    "Gateway",
+    "HTTPRoute",
+    "VirtualService",
+    "DestinationRule",
 )
 #: Namespaces of the cluster, and what we put there; nothing else of them is looked at, their Secrets above all.
 _CLUSTERS_OWN = ("kube-system", "kube-node-lease")
@@ -123,7 +130,23 @@ def _weights(book: Notebook, found: Sequence[Ref]) -> dict[Ref, str]:
 
 def _in_use(book: Notebook, found: Sequence[Ref]) -> dict[Ref, str]:
     """KEDA, if others scale by it, and Karpenter, if others have pools: everything of ours that they consist of."""
-    return _keda_in_use(book, found) | _karpenter_in_use(book, found)
+    return _keda_in_use(book, found) | _karpenter_in_use(book, found) | _gateway_in_use(book, found)
+
+
+def _gateway_in_use(book: Notebook, found: Sequence[Ref]) -> dict[Ref, str]:
+    """The Gateway API's definitions and our gateway, if others have Gateways or routes: those would go with them."""
+    platform = book.params.platform
+    if platform.canary is None or platform.canary.gateway.install != "manifest":
+        return {}
+    users = [
+        f"{kind} {item['metadata']['namespace']}/{item['metadata']['name']}"
+        for kind in ("Gateway", "HTTPRoute")
+        if book.cluster.serves(kind)
+        for item in book.cluster.list(kind, metadata_only=True)
+        if not k8s.is_ours(item)
+    ]
+    parts = {k8s.ref_of(item) for item in [*canary.program(platform), *canary.entrance(platform)]} if users else set()
+    return {ref: f"the gateway is in use: {', '.join(users[:3])}" for ref in found if ref in parts}
 
 
 def _karpenter_in_use(book: Notebook, found: Sequence[Ref]) -> dict[Ref, str]:
@@ -200,17 +223,33 @@ def _kinds(book: Notebook) -> list[str]:
     unused = {
         "PodMonitor": platform.metrics.discovery != "pod_monitor",
         "PodMonitoring": platform.metrics.discovery != "pod_monitoring",
+        "PrometheusRule": platform.rules_by != "prometheus_rule",
         "VolumeSnapshot": platform.storage.copy_by != "snapshot",
         "KWOKNodeClass": platform.provisioning.install != "manifest",
+        **_unused_routes(platform),
     }
     return [kind for kind in KINDS if not unused.get(kind)]
+
+
+def _unused_routes(platform: Platform) -> dict[str, bool]:
+    chosen = platform.canary
+    istio, gateway = chosen is not None and chosen.engine == "istio", chosen.gateway if chosen else None
+    return {
+        "GatewayClass": gateway is None or gateway.install != "manifest",
+        "Gateway": gateway is None or not gateway.create,
+        "HTTPRoute": chosen is None or istio,
+        "VirtualService": not istio,
+        "DestinationRule": not istio,
+    }
 
 
 def created(book: Notebook) -> list[Target]:
     """What this runbook made, in the order of creation: in the cluster's own namespaces first, it goes last."""
     platform = book.params.platform
     homes = [platform.namespace, platform.naive_namespace, platform.metrics.namespace, platform.autoscaling.namespace]
+    homes += [platform.models_namespace] if platform.registry else []
     homes += [platform.provisioning.namespace] if platform.provisioning.install == "manifest" else []
+    homes += [platform.canary.gateway.namespace] if platform.canary and platform.canary.gateway.create else []
     homes += [crowd.NAMESPACE] if platform.rehearsal.crowd else []
     shared = [platform.device_plugin.namespace, *_CLUSTERS_OWN]
     there = k8s.created(book.cluster, _SHARED_KINDS, [name for name in dict.fromkeys(shared) if name not in homes])

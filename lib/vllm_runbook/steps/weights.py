@@ -56,7 +56,7 @@ def objects(params: Params, sizing: Sizing) -> list[Object]:
     policy = protection.prefetch_policy(params.platform)
     if params.platform.storage.strategy == "per_node":
         return [*policy, _daemonset(params)]
-    return [*policy, _claim(params, sizing), prefetch_job(params, sizing)]
+    return [*policy, claim(params.platform, sizing.storage.claim), prefetch_job(params, sizing)]
 
 
 def fill_claim(platform: Platform) -> str:
@@ -88,13 +88,13 @@ def copies(params: Params, sizing: Sizing) -> list[Object]:
     return [*items, manifest("weights/copy.yaml", namespace, fields)]
 
 
-def _claim(params: Params, sizing: Sizing) -> Object:
-    platform = params.platform
+def claim(platform: Platform, size: str) -> Object:
+    """The claim that is filled, ``size`` large."""
     fields = {
         "metadata.name": fill_claim(platform),
         "spec.accessModes": [platform.storage.access_modes.fill],
         "spec.storageClassName": platform.storage.class_name,
-        "spec.resources.requests.storage": sizing.storage.claim,
+        "spec.resources.requests.storage": size,
     }
     return manifest("weights/pvc.yaml", platform.namespace, fields)
 

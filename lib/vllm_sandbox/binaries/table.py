@@ -163,6 +163,13 @@ def _karpenter() -> Tool:
     )
 
 
+def _kube_state_metrics() -> Tool:
+    # released as images only
+    name, version = "kube-state-metrics", versions.KUBE_STATE_METRICS
+    ldflags = f"-s -w -X github.com/prometheus/common/version.Version={version}"
+    return Tool(name, name, version, "k8s.io/kube-state-metrics/v2", version_args=None, ldflags=ldflags)
+
+
 def _helm() -> Tool:
     url = f"https://get.helm.sh/helm-{versions.HELM}-linux-{ARCH}.tar.gz"
     return Tool(
@@ -191,6 +198,7 @@ TOOLS: Mapping[str, Tool] = {
         _keda("keda-operator", "operator"),
         _keda("keda-adapter", "adapter", _ADAPTER_ON_POD_ADDRESS),
         _karpenter(),
+        _kube_state_metrics(),
         _helm(),
     )
 }

@@ -25,6 +25,7 @@ class ModelSpec:
         first_shard: number of the first shard in file names (gpt-oss counts from 0).
         originals: files in the publisher's own format that repeat the weights: path -> share of the weights' size.
         revisions: name of a branch or tag -> seed of its contents.
+        adapter_of: the base model, where this is a LoRA adapter of it with this ``rank``.
     """
 
     repo_id: str
@@ -35,6 +36,8 @@ class ModelSpec:
     first_shard: int = 1
     originals: dict[str, float] = field(default_factory=dict)
     revisions: dict[str, int] = field(default_factory=lambda: {"main": 1})
+    adapter_of: str = field(default="", repr=False)  # not in the repr, which commit ids are made of
+    rank: int = field(default=0, repr=False)
 
     @property
     def scale(self) -> int:
@@ -167,6 +170,8 @@ _TINY = Architecture(
     extra={"bos_token_id": 0, "eos_token_id": 1, "rms_norm_eps": 1e-05, "rope_theta": 10000.0},
 )
 
+_QWEN3_8B = _qwen3(36, 4096, 12288, 32)
+
 CATALOGUE: dict[str, ModelSpec] = {
     spec.repo_id: spec
     for spec in (
@@ -178,7 +183,7 @@ CATALOGUE: dict[str, ModelSpec] = {
         ),
         ModelSpec("meta-llama/Llama-3.1-70B-Instruct", _LLAMA_70B, gated=True, originals=_LLAMA_70B_ORIGINALS),
         ModelSpec("meta-llama/Llama-3.3-70B-Instruct", _LLAMA_70B, gated=True, originals=_LLAMA_70B_ORIGINALS),
-        ModelSpec("Qwen/Qwen3-8B", _qwen3(36, 4096, 12288, 32), max_shard_bytes=4 * GB),
+        ModelSpec("Qwen/Qwen3-8B", _QWEN3_8B, max_shard_bytes=4 * GB),
         ModelSpec("Qwen/Qwen3-32B", _qwen3(64, 5120, 25600, 64), max_shard_bytes=4 * GB),
         ModelSpec("mistralai/Mistral-7B-Instruct-v0.3", _MISTRAL),
         ModelSpec(
@@ -187,6 +192,8 @@ CATALOGUE: dict[str, ModelSpec] = {
             first_shard=0,
             originals={"metal/model.bin": 1.0, "original/model.safetensors": 1.0},
         ),
+        ModelSpec("sandbox/qwen3-8b-sql-lora", _QWEN3_8B, adapter_of="Qwen/Qwen3-8B", rank=16),
+        ModelSpec("sandbox/qwen3-8b-support-lora", _QWEN3_8B, adapter_of="Qwen/Qwen3-8B", rank=32),
         ModelSpec("sandbox/tiny-llama", _TINY, divisor=1, max_shard_bytes=300_000, revisions={"main": 2, "v1": 1}),
     )
 }

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vllm_sandbox.hub import adapters, safetensors, tokenizer
 from vllm_sandbox.hub import content as contents
-from vllm_sandbox.hub import safetensors, tokenizer
 from vllm_sandbox.hub.content import Content
 from vllm_sandbox.hub.models import ModelSpec
 
@@ -111,6 +111,8 @@ by {spec.scale}. {_USE[spec.divisor == 1]}
 def _files(spec: ModelSpec, seed: int) -> dict[str, Content]:
     config = spec.architecture.config()
     root = f"{spec.repo_id}@{seed}"
+    if spec.adapter_of:
+        return {"README.md": _readme(spec), **adapters.files(spec, root)}
     weights = safetensors.weights(spec, root)
     total = sum(file.generated for file in weights.values())
     patterns = "".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in _LARGE_SUFFIXES)

@@ -23,8 +23,11 @@ from vllm_sandbox.images.registry import (
     register,
 )
 from vllm_sandbox.real_vllm import install
+from vllm_sandbox.vllm.faults import FAULTS
 
 _VLLM, _REAL_VLLM = "vllm_sandbox.vllm", "vllm_sandbox.real_vllm.start"
+#: Where images come from that exist in the sandbox only.
+OWN = "sandbox.vllm-runbook.dev"
 
 
 def _python_module(modules: dict[str, Program]) -> Program:
@@ -80,15 +83,30 @@ def _register_vllm(engine: str) -> None:
             simulated=not real,
         )
     )
+    for fault in FAULTS:
+        broken = {"vllm": python(_VLLM, f"--fault={fault}"), **SHELL}
+        name = f"{OWN}/vllm-openai-{fault}"
+        register(Image(name, entrypoint=("vllm", "serve"), programs=broken, tags=r"v\d+(\.\d+)*", simulated=True))
 
 
 def _register_known() -> None:
+    gateway = {"gateway": python("vllm_sandbox.gateway")}
+    register(Image(f"{OWN}/gateway", entrypoint=("gateway",), programs={**SHELL, **gateway}, simulated=True, user=1000))
     register(
         Image(
             "nvcr.io/nvidia/k8s-device-plugin",
             entrypoint=("nvidia-device-plugin",),
             programs={"nvidia-device-plugin": python("vllm_sandbox.images.device_plugin")},
             tags=r"v0\.\d+\.\d+(-[\w.]+)?",
+            simulated=True,
+        )
+    )
+    register(
+        Image(
+            "nvcr.io/nvidia/k8s/dcgm-exporter",
+            entrypoint=("dcgm-exporter",),
+            programs={"dcgm-exporter": python("vllm_sandbox.images.dcgm_exporter")},
+            tags=r"\d+\.\d+\.\d+-\d+\.\d+\.\d+-[\w.]+",
             simulated=True,
         )
     )
@@ -117,14 +135,19 @@ def _register_known() -> None:
         ("keda-metrics-apiserver", "/keda-adapter", _keda_adapter),
     ):
         register(Image(f"ghcr.io/kedacore/{name}", entrypoint=(command,), programs={command: program}, user=1000))
+    state_metrics = {"/kube-state-metrics": _kube_state_metrics}
+    name = "registry.k8s.io/kube-state-metrics/kube-state-metrics"
+    register(Image(name, entrypoint=("/kube-state-metrics",), programs=state_metrics, user=65534))
     # the real Karpenter with a simulated cloud: its kwok provider creates the Node objects that the node agent plays
     karpenter = {"karpenter-kwok": binary("karpenter-kwok")}
     register(Image("ghcr.io/vllm-runbook/karpenter-kwok", entrypoint=("karpenter-kwok",), programs=karpenter))
     register(Image("registry.k8s.io/kwok/kwok", entrypoint=("kwok",), programs={"kwok": _kwok}))
 
 
-def _this_python(args: list[str], _context: Context) -> list[str]:
-    return [sys.executable, *args]
+def _this_python(args: list[str], context: Context) -> list[str]:
+    """This Python; the router listens on the pod's address instead of every address."""
+    own = [f"--host={context.pod_ip}"] if args[:2] == ["-m", "vllm_runbook.router"] else []
+    return [sys.executable, *args, *own]
 
 
 def _prometheus(args: list[str], context: Context) -> list[str]:
@@ -139,7 +162,10 @@ def _prometheus(args: list[str], context: Context) -> list[str]:
         (a.partition("=")[2] for a in args if a.startswith("--config.file=")), "/etc/prometheus/prometheus.yml"
     )
     file = Path(context.env["TMPDIR"]) / "prometheus.yml"
-    file.write_text(yaml.safe_dump(_with_kubeconfig(yaml.safe_load(Path(named).read_text()), context.env)))
+    config = _with_kubeconfig(yaml.safe_load(Path(named).read_text()), context.env)
+    # relative ones are looked for beside the configuration, which is elsewhere now
+    config["rule_files"] = [str(Path(named).parent / rules) for rules in config.get("rule_files", ())]
+    file.write_text(yaml.safe_dump(config))
     listen = f"--web.listen-address={context.pod_ip}:{port}"
     return [str(context.binary("prometheus")), f"--config.file={file}", listen, *kept]
 
@@ -147,6 +173,12 @@ def _prometheus(args: list[str], context: Context) -> list[str]:
 def _kwok(args: list[str], context: Context) -> list[str]:
     """KWOK's controller, on the pod's address; the pod's kubeconfig it finds by itself (KUBECONFIG)."""
     return [str(context.binary("kwok")), *args, f"--server-address={context.pod_ip}:10247"]
+
+
+def _kube_state_metrics(args: list[str], context: Context) -> list[str]:
+    """kube-state-metrics on the pod's address, with the pod's kubeconfig."""
+    listen = [f"--host={context.pod_ip}", f"--telemetry-host={context.pod_ip}"]
+    return [str(context.binary("kube-state-metrics")), *args, *listen, f"--kubeconfig={context.env['KUBECONFIG']}"]
 
 
 def _with_kubeconfig(config: Any, env: Mapping[str, str]) -> Any:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vllm_sandbox.images.registry import PullError, UnknownExecutable
 from vllm_sandbox.node.backoff import INITIAL_S, BackOff
 from vllm_sandbox.node.clock import now
+from vllm_sandbox.node.devices import Use
 from vllm_sandbox.node.environment import ConfigError
 from vllm_sandbox.node.logs import ContainerLog
 from vllm_sandbox.node.probes import Probe, Target, observe
@@ -181,6 +182,15 @@ class Container:
     def devices_gone(self, resource: str) -> None:
         self._pod.devices.unregister(resource)
 
+    def gpus_used(self, busy: float, memory_bytes: int) -> None:
+        """What each of its GPUs is doing, until it says otherwise or ends."""
+        meta = self._pod.pod["metadata"]
+        use = Use(meta["namespace"], meta["name"], self.name, busy, memory_bytes)
+        self._pod.devices.use(self._pod.gpus.get(self.name, ()), use)
+
+    def gpus_of_node(self) -> list[Object]:
+        return self._pod.devices.readings()
+
     # -- probes ------------------------------------------------------------------------------
 
     def _begin_probes(self) -> None:
@@ -294,6 +304,7 @@ class Container:
             task.cancel()
         self.started.clear()
         self._drop_token()
+        self.gpus_used(0, 0)
         if self._oom_killed:
             reason, code = "OOMKilled", 137
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from vllm_sandbox.config import GIB, NodeSpec
@@ -24,6 +25,21 @@ def node_gpus(node: NodeSpec) -> list[GPU]:
     ]
 
 
+@dataclass(frozen=True)
+class Use:
+    """What a container does with a GPU.
+
+    Attributes:
+        busy: share of the time in which it computes, 0 to 1.
+    """
+
+    namespace: str
+    pod: str
+    container: str
+    busy: float
+    memory_bytes: int
+
+
 class NotEnoughDevices(Exception):
     """The node can't give a container the devices that it was scheduled with."""
 
@@ -41,6 +57,7 @@ class DeviceManager:
         self._known: dict[str, set[str]] = {}
         self._connected: dict[str, set[str]] = {}
         self._held: dict[str, dict[str, list[str]]] = {}  # pod uid -> resource -> ids
+        self._used: dict[str, Use] = {}  # by the GPU's id
 
     def register(self, resource: str, ids: list[str]) -> None:
         """A plugin advertises ``ids``; ids that the node doesn't have are ignored."""
@@ -85,7 +102,19 @@ class DeviceManager:
 
     def release(self, pod_uid: str) -> None:
         """The pod has ended: its devices are free."""
-        self._held.pop(pod_uid, None)
+        held = self._held.pop(pod_uid, {})
+        for number in (number for ids in held.values() for number in ids):
+            self._used.pop(number, None)
+
+    def use(self, gpus: Iterable[GPU], use: Use) -> None:
+        """A container has these GPUs, and does this with each of them."""
+        for gpu in gpus:
+            self._used[gpu["id"]] = use
+
+    def readings(self) -> list[GPU]:
+        """Every GPU of the node in order: who has it, how busy it is, and how much of its memory is used."""
+        idle = Use("", "", "", 0.0, 0)
+        return [{**gpu, "use": vars(self._used.get(number, idle))} for number, gpu in self._gpus.items()]
 
 
 def environment(gpus: list[GPU]) -> dict[str, str]:

@@ -171,6 +171,7 @@ class PodWorker:
                 count = int(container.spec.get("resources", {}).get("limits", {}).get(GPU, 0))
                 if count and not (container.init and self.main):
                     self.gpus[container.name] = self.devices.allocate(self.uid, GPU, count)
+                    container.gpus_used(0, 0)
         except NotEnoughDevices as error:
             self._ended = ("Failed", "UnexpectedAdmissionError", str(error))
             self.event("Warning", "UnexpectedAdmissionError", str(error))

@@ -4,6 +4,10 @@ Newline-delimited JSON; every message carries the container's token::
 
     {"token": T, "memory_bytes": N}
     {"token": T, "register": {"resource": "nvidia.com/gpu", "ids": [...]}}
+    {"token": T, "gpu": {"busy": 0.7, "memory_bytes": N}}
+    {"token": T, "ask": "gpus"}
+
+The last one is answered, by a line with every GPU of the node and who has it.
 """
 
 from __future__ import annotations
@@ -28,6 +32,10 @@ class Reporter(Protocol):
     def devices_registered(self, resource: str, ids: list[str]) -> None: ...
 
     def devices_gone(self, resource: str) -> None: ...
+
+    def gpus_used(self, busy: float, memory_bytes: int) -> None: ...
+
+    def gpus_of_node(self) -> list[dict[str, Any]]: ...
 
 
 class ReportSocket:
@@ -61,7 +69,9 @@ class ReportSocket:
         registered: list[tuple[Reporter, str]] = []
         try:
             while line := await reader.readline():
-                self._take(line, registered)
+                if (answer := self._take(line, registered)) is not None:
+                    writer.write(json.dumps(answer).encode() + b"\n")
+                    await writer.drain()
         except (ValueError, KeyError, TypeError, ConnectionError) as error:
             log.warning("a container's report was not understood: %s", error)
         finally:
@@ -69,13 +79,17 @@ class ReportSocket:
                 container.devices_gone(resource)
             writer.close()
 
-    def _take(self, line: bytes, registered: list[tuple[Reporter, str]]) -> None:
+    def _take(self, line: bytes, registered: list[tuple[Reporter, str]]) -> Any:
+        """Pass a report on; what it asked for, if it asked."""
         message: dict[str, Any] = json.loads(line)
         container = self._containers.get(message["token"])
         if container is None:
-            return
+            return None
         if "memory_bytes" in message:
             container.memory_reported(int(message["memory_bytes"]))
         if register := message.get("register"):
             container.devices_registered(register["resource"], register["ids"])
             registered.append((container, register["resource"]))
+        if use := message.get("gpu"):
+            container.gpus_used(float(use["busy"]), int(use["memory_bytes"]))
+        return container.gpus_of_node() if message.get("ask") == "gpus" else None

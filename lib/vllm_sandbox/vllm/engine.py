@@ -46,6 +46,7 @@ class Sequence:
         ends_after: tokens until it ends by itself, with ``end_reason``.
         computed: tokens whose keys and values are in the cache.
         generated: tokens of the answer so far.
+        adapter: LoRA adapter that it is computed with; empty for the model itself.
     """
 
     prompt_tokens: int
@@ -55,6 +56,7 @@ class Sequence:
     arrived: float
     max_tokens: int = 0
     params_n: int = 1
+    adapter: str = ""
     computed: int = 0
     generated: int = 0
     blocks: int = 0
@@ -86,6 +88,8 @@ class Engine:
 
     Attributes:
         max_queued_reqs, max_queued_tokens: admission limits over running and waiting; None for none.
+        busy_seconds: time of all steps so far, in which the GPUs compute.
+        max_loras: different adapters in one batch at most; requests for another one wait.
     """
 
     layout: Layout
@@ -93,12 +97,14 @@ class Engine:
     observer: Observer
     max_queued_reqs: int | None = None
     max_queued_tokens: int | None = None
+    max_loras: int = 1
     waiting: collections.deque[Sequence] = field(default_factory=collections.deque)
     running: list[Sequence] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.free_blocks = self.layout.blocks
         self.queued_tokens = 0
+        self.busy_seconds = 0.0
         self._wake = asyncio.Event()
         self.idle = asyncio.Event()
         self.idle.set()
@@ -166,6 +172,7 @@ class Engine:
             context = sum(each.computed for each, _ in chunks)
             ends = max(began, loop.time() - 0.05) + self.timing.seconds(sum(n for _, n in chunks), context)
             await asyncio.sleep(max(0.0, ends - loop.time()))
+            self.busy_seconds += ends - began
             self._advance(chunks, loop.time(), ends - began)
 
     def _schedule(self, now: float) -> list[tuple[Sequence, int]]:
@@ -180,13 +187,15 @@ class Engine:
                 chunks.append((each, tokens))
                 budget -= tokens
                 at += 1
-        while self.waiting and budget > 0 and len(self.running) < self.layout.max_num_seqs:
-            each = self.waiting[0]
+        while budget > 0 and len(self.running) < self.layout.max_num_seqs:
+            if (candidate := self._next()) is None:
+                break
+            each = candidate
             tokens = min(each.length, budget)
             needed = self._blocks(each.length + 1)
             if needed > self.free_blocks:
                 break
-            self.waiting.popleft()
+            self.waiting.remove(each)
             self._take(each, needed)
             self.running.append(each)
             if not each.started:
@@ -195,6 +204,13 @@ class Engine:
             chunks.append((each, tokens))
             budget -= tokens
         return [(each, tokens) for each, tokens in chunks if each.blocks and not each.done]
+
+    def _next(self) -> Sequence | None:
+        """The first that waits and whose adapter has a place in the batch."""
+        used = {each.adapter for each in self.running if each.adapter}
+        if len(used) < self.max_loras:
+            return self.waiting[0] if self.waiting else None
+        return next((each for each in self.waiting if not each.adapter or each.adapter in used), None)
 
     def _reserve(self, sequence: Sequence, tokens: int) -> bool:
         """Blocks for so many tokens, by preempting younger sequences if need be; False if it was itself preempted."""

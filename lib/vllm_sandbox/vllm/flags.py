@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from importlib import resources
 from typing import Any
 
+from vllm_sandbox.vllm.lora import Modules
+
 _LINE = re.compile(r"^(?P<names>-.*?)(?:\s{4}default: (?P<default>.*))?$")
 _UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _INTEGERS = {
@@ -21,6 +23,7 @@ _INTEGERS = {
     "--block-size",
     "--num-gpu-blocks-override",
     "--stream-interval",
+    "--max-loras",
 }
 _HUMAN = {"--max-model-len", "--max-num-batched-tokens", "--kv-cache-memory-bytes"}
 _FLOATS = {"--gpu-memory-utilization"}
@@ -71,6 +74,8 @@ def _add(parser: argparse.ArgumentParser, names: str, default: str) -> None:
             options["nargs"] = "?"
         if (choices := _choices(values)) and "..." not in values:
             options["choices"] = choices
+        if main == "--lora-modules":
+            options["action"] = Modules
         if kind := _kind(main):
             options["type"] = kind
         parser.add_argument(*flags, **options)

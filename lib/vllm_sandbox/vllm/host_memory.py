@@ -35,16 +35,26 @@ class Reporter:
         self._last = 0
 
     async def run(self) -> None:
-        """Report until cancelled; without an agent (outside the sandbox) there is nobody to tell."""
-        address, token = os.environ.get("SANDBOX_AGENT_SOCKET"), os.environ.get("SANDBOX_CONTAINER_TOKEN")
-        if not address or not token:
-            return
-        _, writer = await asyncio.open_unix_connection(address)
-        with contextlib.suppress(ConnectionError):
-            while True:
-                now = self._measure()
-                if abs(now - self._last) >= _NOTABLE:
-                    self._last = now
-                    writer.write(json.dumps({"token": token, "memory_bytes": now}).encode() + b"\n")
-                    await writer.drain()
-                await asyncio.sleep(_PERIOD_S)
+        """Report until cancelled."""
+        await report(self._news, _PERIOD_S)
+
+    def _news(self) -> dict[str, object] | None:
+        now = self._measure()
+        if abs(now - self._last) < _NOTABLE:
+            return None
+        self._last = now
+        return {"memory_bytes": now}
+
+
+async def report(news: Callable[[], dict[str, object] | None], period_s: float) -> None:
+    """Tell the node agent the news, if any; without an agent (outside the sandbox) there is nobody to tell."""
+    address, token = os.environ.get("SANDBOX_AGENT_SOCKET"), os.environ.get("SANDBOX_CONTAINER_TOKEN")
+    if not address or not token:
+        return
+    _, writer = await asyncio.open_unix_connection(address)
+    with contextlib.suppress(ConnectionError):
+        while True:
+            if (message := news()) is not None:
+                writer.write(json.dumps({"token": token, **message}).encode() + b"\n")
+                await writer.drain()
+            await asyncio.sleep(period_s)

@@ -16,9 +16,11 @@ from collections.abc import Sequence
 import uvloop
 from aiohttp import web
 
-from vllm_sandbox.vllm import VERSION, flags, log, memory, timing
+from vllm_sandbox.vllm import VERSION, faults, flags, log, lora, memory, timing
 from vllm_sandbox.vllm.checkpoint import Checkpoint, StartError, find, read
 from vllm_sandbox.vllm.engine import Engine
+from vllm_sandbox.vllm.faults import Fault
+from vllm_sandbox.vllm.gpu_use import GpuReporter
 from vllm_sandbox.vllm.host_memory import Reporter, used
 from vllm_sandbox.vllm.memory import GIB, Gpu, Layout
 from vllm_sandbox.vllm.metrics import Metrics
@@ -30,13 +32,16 @@ _REFUSED_QUANTIZATION = ("bitsandbytes", "gguf")
 
 def main(argv: Sequence[str]) -> int:
     """Run ``serve`` or ``api-server``; returns the exit code."""
+    fault, argv = faults.taken_off(argv)
     if not argv or argv[0] not in ("serve", "api-server"):
         print("usage: vllm [-h] [-v] {serve} ...", file=sys.stderr)
         return 2
     print(f"SIMULATED vLLM {VERSION} of the sandbox: no model runs here, and no GPU is used", flush=True)
+    if fault.name:
+        print(f"This version is wrong on purpose ({fault.name}): it {faults.FAULTS[fault.name]}", flush=True)
     args = flags.parse(argv[1:])
     try:
-        return uvloop.run(_serve(args))
+        return uvloop.run(_serve(args, fault))
     except StartError as error:
         for line in error.lines:
             log.error(line, "core.py:1")
@@ -44,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
         return 1
 
 
-async def _serve(args: Namespace) -> int:
+async def _serve(args: Namespace, fault: Fault) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -65,30 +70,36 @@ async def _serve(args: Namespace) -> int:
     if not await _load(args, model, layout, stop):
         reporter.cancel()
         return 0
+    adapters = lora.load(args)
     served = args.served_model_name or [name]
-    metrics = Metrics(served[0], _cache_info(args, layout))
+    gauge = lora.Gauge(args.max_loras) if args.enable_lora else None
+    metrics = Metrics(served[0], _cache_info(args, layout), gauge)
     step = timing.StepTime(layout.weight_bytes, layout.kv_bytes_per_token, model.parameters, gpu_count)
-    engine = Engine(layout, step, metrics, args.max_num_queued_reqs, args.max_num_queued_tokens)
+    engine = Engine(layout, step, metrics, args.max_num_queued_reqs, args.max_num_queued_tokens, args.max_loras)
     metrics.engine = engine
     requests_of.append(engine)
     serving = Serving(
         engine=engine,
         metrics=metrics,
         names=served,
+        adapters=adapters,
         root=name,
         max_model_len=layout.max_model_len,
         vocab=model.vocab,
         fingerprint=_fingerprint(args),
         api_keys=args.api_key or ([key] if (key := os.environ.get("VLLM_API_KEY")) else []),
         access_log=not args.disable_uvicorn_access_log,
+        fault=fault,
     )
     loop_task = asyncio.create_task(engine.run())
+    taken = int(gpus[0].memory_bytes * args.gpu_memory_utilization)  # vLLM takes its share at once, and keeps it
+    gpu_reporter = asyncio.create_task(GpuReporter(lambda: engine.busy_seconds, taken).run())
     try:
         await _listen(serving, listener, args.shutdown_timeout, stop)
     finally:
-        for task in (loop_task, reporter):
+        for task in (loop_task, reporter, gpu_reporter):
             task.cancel()
-        await asyncio.gather(loop_task, reporter, return_exceptions=True)
+        await asyncio.gather(loop_task, reporter, gpu_reporter, return_exceptions=True)
     return 0
 
 

@@ -16,6 +16,7 @@ from importlib import resources
 from prometheus_client import CollectorRegistry, Counter, Histogram, Summary, generate_latest
 
 from vllm_sandbox.vllm.engine import Engine, Sequence
+from vllm_sandbox.vllm.lora import Gauge
 
 _SAMPLE = re.compile(r"^(?P<name>[\w:]+)\{(?P<labels>.*)\} (?P<value>\S+)$")
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
@@ -46,8 +47,9 @@ class _Histogram:
 class Metrics:
     """The counts of one server. It is the engine's observer; ``render`` is the page."""
 
-    def __init__(self, model_name: str, cache_info: dict[str, str]) -> None:
+    def __init__(self, model_name: str, cache_info: dict[str, str], lora: Gauge | None = None) -> None:
         self.engine: Engine | None = None
+        self._lora = lora
         self._counts: dict[tuple[str, str], float] = defaultdict(float)
         self._created = f"{time.time():.16e}"
         text = resources.files("vllm_sandbox.vllm").joinpath("metrics.txt").read_text()
@@ -75,6 +77,8 @@ class Metrics:
         if decoded:
             self._counts["generation_tokens", ""] += decoded
             self._histograms["vllm:inter_token_latency_seconds"].observe(interval, decoded)
+        if self._lora and self.engine:
+            self._lora.step([*self.engine.running, *self.engine.waiting])
 
     def preempted(self) -> None:
         self._counts["num_preemptions", ""] += 1
@@ -106,6 +110,7 @@ class Metrics:
     def render(self) -> bytes:
         """The page in Prometheus' text format."""
         lines = [text if value is None else f"{text} {value()}" for text, value in self._lines]
+        lines += self._lora.lines() if self._lora else []
         return "\n".join([*lines, ""]).encode() + self.http.render()
 
     def _line(self, line: str, model_name: str, cache_info: dict[str, str]) -> tuple[str, Getter | None]:

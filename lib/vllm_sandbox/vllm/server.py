@@ -7,14 +7,15 @@ import json
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aiohttp import web
 
-from vllm_sandbox.vllm import VERSION, tokenizer
+from vllm_sandbox.vllm import VERSION, lora, tokenizer
 from vllm_sandbox.vllm.answers import DONE, Answer
 from vllm_sandbox.vllm.engine import Engine, EngineBusy, Sequence
+from vllm_sandbox.vllm.faults import Fault
 from vllm_sandbox.vllm.metrics import Metrics
 from vllm_sandbox.vllm.requests import (
     BUSY,
@@ -58,7 +59,9 @@ class Serving:
 
     Attributes:
         names: under which the model is known; root: its path or id.
+        adapters: LoRA adapters, which requests name instead of the model.
         draining: SIGTERM came: health stays well, completions are refused.
+        fault: what is wrong with this version, on purpose.
     """
 
     engine: Engine
@@ -68,16 +71,19 @@ class Serving:
     max_model_len: int
     vocab: int
     fingerprint: str
+    adapters: list[lora.Adapter] = field(default_factory=list)
     api_keys: list[str] = field(default_factory=list)
     access_log: bool = True
     draining: bool = False
+    fault: Fault = field(default_factory=Fault)
 
 
 class _Output:
     """Collects the tokens of a request's sequences until the handler has written them."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, *, garbled: bool = False) -> None:
         self.job = job
+        self._piece = tokenizer.wrong_piece if garbled else tokenizer.answer_piece
         self.texts = [""] * job.answers
         self.counts = [0] * job.answers
         self.planned = [job.end(index) for index in range(job.answers)]
@@ -89,7 +95,7 @@ class _Output:
         plan = self.planned[index]
 
         def take(tokens: int, reason: str | None) -> None:
-            piece = tokenizer.answer_piece(self.counts[index]) if tokens else ""
+            piece = self._piece(self.counts[index]) if tokens else ""
             if plan.characters is not None:  # a stop word isn't part of the answer
                 piece = piece[: max(0, plan.characters - len(self.texts[index]))]
             self.counts[index] += tokens
@@ -191,10 +197,16 @@ class Application:
         served = {"object": "model", "created": now, "owned_by": "vllm", "root": self._serving.root, "parent": None}
         served["max_model_len"] = self._serving.max_model_len
         data = [{"id": name, **served, "permission": [_permission(now)]} for name in self._serving.names]
+        data += [
+            {"id": each.name, **served, "root": each.path, "parent": self._serving.names[0]}
+            | {"max_model_len": None, "permission": [_permission(now)]}
+            for each in self._serving.adapters
+        ]
         return web.json_response({"object": "list", "data": data}, dumps=_compact)
 
     async def _tokenize(self, request: web.Request) -> web.Response:
         body = await _body(request)
+        lora.take_out(body, self._serving.adapters)
         check_model(body, self._serving.names)
         chat = "messages" in body
         text = chat_text(body["messages"])[0] if chat else str(required(body, "prompt"))
@@ -222,9 +234,11 @@ class Application:
     async def _complete(self, request: web.Request, *, chat: bool) -> web.StreamResponse:
         serving = self._serving
         body = await _body(request)
+        adapter = lora.take_out(body, serving.adapters)
         job = parse(body, chat=chat, names=serving.names, max_model_len=serving.max_model_len)
+        job = replace(job, model=adapter or serving.names[0])  # whichever of the model's names was asked for
         await asyncio.sleep(FRONTEND_S)
-        if serving.draining:
+        if serving.draining or serving.fault.fails(job.prompt_tokens):
             raise DEAD
         try:
             serving.engine.check_admission(job.prompt_tokens, job.answers)
@@ -233,10 +247,12 @@ class Application:
             if not job.stream:
                 raise BUSY from error
             return await self._busy_stream(request)
-        output = _Output(job)
+        output = _Output(job, garbled=serving.fault.garbles)
         now = asyncio.get_running_loop().time()
+        await asyncio.sleep(serving.fault.delay_s)
         sequences = [self._sequence(output, index, now) for index in range(job.answers)]
         for sequence in sequences:
+            sequence.adapter = adapter
             serving.engine.add(sequence)
         try:
             answer = Answer(job, serving.fingerprint, request.headers.get("X-Request-Id", ""))

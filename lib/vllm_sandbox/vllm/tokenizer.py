@@ -39,6 +39,11 @@ def answer_piece(position: int) -> str:
     return piece.lstrip() if position == 0 else piece
 
 
+def wrong_piece(position: int) -> str:
+    """The same of a version whose answers are wrong: the words are there, in an order that says nothing."""
+    return ANSWER[-1 - position % len(ANSWER)]
+
+
 #: Where an answer may end by itself: after a sentence, up to four times round.
 _ENDS = tuple(
     turn * len(ANSWER) + position + 1 for turn in range(4) for position, piece in enumerate(ANSWER) if piece == "."

@@ -117,3 +117,17 @@ def test_every_renamed_repository_leads_to_one_that_exists() -> None:
 def test_a_dimension_that_does_not_divide_is_refused() -> None:
     with pytest.raises(ValueError, match=r"tensor w \[33, 64\] can't be shrunk by 32"):
         Tensor("w", (33, 64)).shrunk(32)
+
+
+@pytest.mark.parametrize("repo_id", [name for name, spec in CATALOGUE.items() if spec.adapter_of])
+def test_an_adapter_has_what_peft_writes(repo_id: str, tmp_path: Path) -> None:
+    spec = CATALOGUE[repo_id]
+    files = snapshot(spec, 1, DigestCache(tmp_path)).files
+    assert set(files) == {"README.md", "adapter_config.json", "adapter_model.safetensors"}
+    config = json.loads(files["adapter_config.json"].content.prefix)
+    assert (config["peft_type"], config["r"], config["base_model_name_or_path"]) == ("LORA", spec.rank, spec.adapter_of)
+    weights = files["adapter_model.safetensors"]
+    header = json.loads(weights.content.prefix[8:])
+    assert len(header) - 1 == 2 * len(config["target_modules"]) * spec.architecture.layers and weights.sha256
+    first = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+    assert header[first]["shape"][0] == spec.rank

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from conftest import Cluster
+from conftest import NODES, Cluster
 from vllm_runbook import notebook, params
 from vllm_runbook.notebook import Notebook
 from vllm_runbook.params import Params
@@ -31,13 +31,13 @@ STAND_INS = {
 #: Definitions of kinds that platforms serve, from where they are published.
 CRDS = (
     ROOT / "tests/data/schemas/podmonitors.yaml",
+    ROOT / "tests/data/schemas/prometheusrules.yaml",
     ROOT / "tests/data/schemas/volumesnapshots.yaml",
     ROOT / "manifests/keda/release.yaml",
     ROOT / "manifests/spot/karpenter/crds.yaml",
+    ROOT / "manifests/canary/gateway/crds.yaml",
+    ROOT / "tests/data/schemas/istio.yaml",
 )
-
-#: The sandbox's own nodes.
-OWN = ("cpu-0", "gpu-0", "gpu-1", "gpu-2")
 
 
 def load(platform: str, **overrides: Any) -> Params:
@@ -50,26 +50,24 @@ def load(platform: str, **overrides: Any) -> Params:
 @pytest.fixture(scope="module")
 def bare(sandbox: Cluster) -> Iterator[Cluster]:
     """The sandbox with the platforms' kinds and classes, and nothing to schedule on: its own nodes are cordoned."""
-    sandbox.kubectl("wait", "--for=create", *[f"node/{name}" for name in OWN], "--timeout=30s")
+    sandbox.kubectl("wait", "--for=create", *[f"node/{name}" for name in NODES], "--timeout=30s")
     there = set(sandbox.kubectl("get", "crd,storageclass", "-o", "name").split())
     made = [item for item in [*definitions(), *stand_ins(sandbox)] if named(item) not in there]
     create(sandbox, made)
     kinds = [f"crd/{item['metadata']['name']}" for item in made if item["kind"] == "CustomResourceDefinition"]
     if kinds:
         sandbox.kubectl("wait", "--for=condition=Established", *kinds, "--timeout=30s")
-    sandbox.kubectl("label", "node", *OWN, "hardware-type-")  # a DaemonSet goes to nodes that are cordoned, too
-    sandbox.kubectl("cordon", *OWN)
+    sandbox.kubectl("label", "node", *NODES, "hardware-type-")  # a DaemonSet goes to nodes that are cordoned, too
+    sandbox.kubectl("cordon", *NODES)
     try:
         yield sandbox
     finally:
-        sandbox.kubectl("uncordon", *OWN)
+        sandbox.kubectl("uncordon", *NODES)
         delete(sandbox, made)
 
 
 def create(sandbox: Cluster, items: list[dict[str, Any]]) -> None:
     """Checked by the server alone: kubectl's own validation fetches every kind's schema first."""
-    if not items:  # another file's tests left everything
-        return
     listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
     sandbox.kubectl("create", "--validate=false", "-f", "-", stdin=listed)
 

@@ -19,7 +19,7 @@ from conftest import Cluster
 from .conftest import LIGHT, Accounts, clean, runbook
 
 STORY = ["01", "02", "03", "04", "05", "06", "07", "08"]
-SPACES = ["llm", "llm-naive", "monitoring", "keda", "karpenter"]
+SPACES = ["llm", "llm-naive", "llm-models", "monitoring", "keda", "karpenter"]
 #: What a run may not touch when it only looks. Left out is what changes by itself: nodes, events, kubelets' leases.
 KINDS = (
     "namespaces,pods,services,serviceaccounts,secrets,configmaps,persistentvolumeclaims,deployments,daemonsets,"

@@ -38,6 +38,9 @@ LINES = [
     ),
     ("bad-config", "  Value error, Total number of attention heads (4) must be divisible by tensor parallel size (3)."),
     ("bad-config", "ValueError: World size (4) is larger than the number of available GPUs (2) in this node."),
+    ("lora-adapter", "ValueError: Call to add_lora method failed: LoRA rank 32 is greater than max_lora_rank 16."),
+    ("lora-adapter", "ValueError: Loading lora sql failed: No adapter found for /models/adapters/org/sql"),
+    ("lora-adapter", "ValueError: Call to add_lora method failed: LoRA is not enabled. Use --enable-lora to enable it"),
     ("service-links", "ValueError: VLLM_PORT 'tcp://10.96.0.7:8000' appears to be a URI. This may be caused by a"),
     ("weights-missing", "(Worker pid=1) RuntimeError: Cannot find any model weights with `/models/tiny`"),
     (

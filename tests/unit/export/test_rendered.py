@@ -11,7 +11,7 @@ import pytest
 from vllm_runbook.cluster import Object, get_in, marked, ref_of
 from vllm_runbook.export import Contents, Request, make, write
 from vllm_runbook.export.render import render, unlike
-from vllm_runbook.steps.inventory import inventory
+from vllm_runbook.steps.inventory import STORY, inventory
 from vllm_sandbox import binaries
 
 PLATFORMS = tuple(sorted(file.stem for file in (Path(__file__).parents[3] / "params" / "platforms").glob("*.yaml")))
@@ -49,7 +49,7 @@ def test_a_platform_of_many_is_rendered_as_the_notebooks_apply_it(
     directory, contents = all_platforms[form]
     (wanted,) = (each for each in contents if each.platform == platform)
     assert [item.object for item in wanted.items] == [
-        marked(entry.object, entry.notebook) for entry in inventory(wanted.params)
+        marked(entry.object, entry.notebook) for entry in inventory(wanted.params, STORY)
     ]
     assert unlike(render(directory, form, platform), wanted) == []
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from vllm_runbook import params
+from vllm_runbook.params.registry import load_registry
 from vllm_runbook.sizing.gpu import file_bytes
 from vllm_sandbox.hub.models import CATALOGUE
 
@@ -37,4 +38,12 @@ def test_same_size(name: str) -> None:
 
 
 def test_every_offered_model_has_a_file() -> None:
-    assert {params.load("sandbox", name).model.hub_id for name in MODELS} == set(CATALOGUE)
+    offered = {repo for repo, spec in CATALOGUE.items() if not spec.adapter_of}
+    assert {params.load("sandbox", name).model.hub_id for name in MODELS} == offered
+
+
+def test_every_offered_adapter_is_in_the_sandboxs_registry() -> None:
+    served = load_registry(params.load("sandbox", "tiny").platform).models
+    listed = {adapter.repo: (each.model.hub_id, adapter.rank) for each in served for adapter in each.entry.adapters}
+    offered = {repo: (spec.adapter_of, spec.rank) for repo, spec in CATALOGUE.items() if spec.adapter_of}
+    assert listed == offered

@@ -45,7 +45,7 @@ def test_every_problem_of_every_file_is_told(tmp_path: Path) -> None:
     assert f"{typo}:{line}: platform.namespaec" in done.stderr and "Did you mean 'namespace'?" in done.stderr
     assert "model.max_model_len = 'many'" in done.stderr and "allowed: integer" in done.stderr
     assert f"{broken}: (whole file): not valid YAML" in done.stderr
-    assert f"{astray}: (whole file): must lie in platforms or models" in done.stderr
+    assert f"{astray}: (whole file): must lie in one of platforms, models, registry, golden" in done.stderr
 
 
 def test_without_names_the_users_files_and_those_behind_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,12 @@ from vllm_runbook.steps.inventory import inventory
 ROOT = Path(__file__).parents[3]
 PLATFORMS = sorted(file.stem for file in (ROOT / "params" / "platforms").glob("*.yaml"))
 #: Resources of kinds whose plural isn't the lower-case kind with an s.
-PLURALS = {"PriorityClass": "priorityclasses", "KWOKNodeClass": "kwoknodeclasses", "NetworkPolicy": "networkpolicies"}
+PLURALS = {
+    "PriorityClass": "priorityclasses",
+    "KWOKNodeClass": "kwoknodeclasses",
+    "NetworkPolicy": "networkpolicies",
+    "GatewayClass": "gatewayclasses",
+}
 READING = {"get", "list", "watch"}
 
 

@@ -140,3 +140,11 @@ def test_memory_figure_compares_a_misfit_with_its_remedy() -> None:
     bars = [sum(trace.x[row] for trace in fig.data) for row in (0, 1)]
     assert bars[0] > 80 > bars[1]
     assert "TP 1 does not fit: 131.4 GiB weights" in plots.alt_text(fig)
+
+
+def test_of_very_many_nodes_those_with_hidden_and_free_gpus_are_drawn() -> None:
+    nodes = [node(f"gpu-{number:04}", 4, 3 if number == 1234 else 4) for number in range(3000)]
+    pods = [gpu_pod(f"p{number}", 4, f"gpu-{number:04}") for number in range(3000) if number not in (7, 1234)]
+    fig = plots.nodes_figure(nodes, pods)
+    assert {"gpu-0007", "gpu-1234"} <= set(fig.data[0].x) and len(fig.data[0].x) == 80
+    assert "80 of 3,000 nodes drawn" in fig.layout.title.text and "11992 of 11999 used" in fig.layout.title.text

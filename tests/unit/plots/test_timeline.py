@@ -129,3 +129,15 @@ def test_listeners_hear_of_every_event_until_they_leave() -> None:
     leave()
     timeline.record(at(2), pod())
     assert len(heard) == 2
+
+
+def test_of_very_many_pods_those_in_trouble_and_the_newest_are_drawn() -> None:
+    timeline, many = plots.PodTimeline(), 5000
+    for number in range(many):
+        broken = BACKOFF if number == 7 else RUNNING
+        timeline.record(at(number / 100), pod("Running", name=f"pod-{number}", main=broken, ready=number != 7))
+    fig = timeline.figure()
+    drawn = {name for trace in fig.data for name in trace.y}
+    assert {"pod-7", "pod-4999"} <= drawn and len(drawn) == 80
+    assert "80 of 5,000 drawn" in fig.layout.title.text
+    assert plots.alt_text(fig) == "Pods over time: 5000 pods, 4999 ready, 1 crashed."

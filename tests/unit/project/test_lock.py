@@ -66,7 +66,7 @@ def test_what_is_installed_here_is_what_is_locked() -> None:
     different = {}
     for name, wanted in VERSIONS.items():
         try:
-            found = version(name)
+            found = version(name).removeprefix("v")  # as some write it: to PEP 440 it is the same
         except PackageNotFoundError:
             found = "missing"
         if found != wanted:

@@ -66,7 +66,7 @@ def resource(item: Object) -> tuple[str, str]:
     """Plural and group of a kind."""
     group, _, _ = item["apiVersion"].rpartition("/")
     kind = item["kind"].lower()
-    if kind.endswith("y"):
+    if kind.endswith("y") and not kind.endswith("way"):
         return f"{kind[:-1]}ies", group
     return (f"{kind}es" if kind.endswith("s") else f"{kind}s", group)
 

@@ -22,11 +22,16 @@ def peers(**overrides: Any) -> list[dict[str, Any]]:
 
 
 def test_who_reaches_the_servers() -> None:
-    load_generator, prometheus = peers()
+    load_generator, prometheus, gateway = peers()
     assert load_generator == {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "load"}}}
     assert "prometheus-server" in str(prometheus["podSelector"]) and "monitoring" in str(prometheus)
+    assert (
+        gateway["podSelector"] == {"matchLabels": {"app.kubernetes.io/name": "gateway"}}
+        and len(peers(canary=None)) == 2
+    )
     assert "podSelector" not in peers(metrics__install="existing")[1]  # whose pods are called we don't know how
     more = peers(network__clients=["gateway"], network__control_plane=["10.0.0.0/24"])[2:]
+    assert more.pop(1) == gateway
     assert more == [
         {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "gateway"}}},
         {"ipBlock": {"cidr": "10.0.0.0/24"}},

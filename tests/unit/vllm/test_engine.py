@@ -49,3 +49,21 @@ async def test_with_too_few_blocks_for_all_each_ends_whole(prompt: int, together
     assert tokens == [60] * together and set(reasons) == {"length"}
     assert observer.preemptions > 0
     assert engine.free_blocks == layout.blocks
+
+
+async def test_a_batch_has_so_many_adapters_and_others_wait_their_turn() -> None:
+    layout = Layout(1, 999 * BLOCK, 1, 1, max_num_seqs=8, max_num_batched_tokens=64, max_model_len=256)
+    engine = Engine(layout, StepTime(0, 0, 0, 1), Silent(), max_loras=1)
+    together: list[set[str]] = []
+
+    def sink(_tokens: int, _reason: str | None) -> None:
+        together.append({each.adapter for each in engine.running})
+
+    for adapter in ("sql", "support", "", "sql"):
+        engine.add(Sequence(4, 20, "length", sink, 0.0, adapter=adapter))
+    loop = asyncio.create_task(engine.run())
+    async with asyncio.timeout(30):
+        await engine.idle.wait()
+    loop.cancel()
+    assert {"sql", ""} in together and {"support"} in together
+    assert not [batch for batch in together if {"sql", "support"} <= batch]

@@ -52,6 +52,24 @@ KNOWN: tuple[Known, ...] = (
         "{kubectl:describe deployments}  (what it is given)",
     ),
     _known(
+        "lora-adapter",
+        r"LoRA rank (?P<rank>\d+) is greater than max_lora_rank (?P<most>\d+)",
+        "An adapter has rank {rank}, and the server makes room for rank {most}.",
+        "rank: {rank} for this adapter in the registry (params/registry), then {run:13}",
+    ),
+    _known(
+        "lora-adapter",
+        r"Loading lora (?P<name>\S+) failed: No adapter found for (?P<path>\S+)",
+        "The adapter {name} isn't at {path}.",
+        "{run:13}  (its prefetch Jobs bring every adapter of the registry)",
+    ),
+    _known(
+        "lora-adapter",
+        r"LoRA is not enabled",
+        "The server was given adapters (--lora-modules) without --enable-lora.",
+        "{run:13}  (sets both)",
+    ),
+    _known(
         "service-links",
         r"VLLM_PORT '?(?P<what>tcp://\S+?)'? appears to be a URI",
         "A Service called vllm makes Kubernetes set VLLM_PORT={what}, which the server reads as its port.",

@@ -1,0 +1,148 @@
+"""What the library's calls, the plots and the doctor cost in a very large cluster.
+
+``.venv/bin/python benchmarks/scale.py`` brings a sandbox up, lets KWOK play 5,000 nodes with 50,000 pods in three
+steps, each ten times the one before, and writes its section of docs/benchmarks.md. A step that costs more than ten
+times what the one before cost has grown worse than linearly, and the program ends with 1. Allow an hour on two cores.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from measuring import PAGE, machine, runbook_peak_mib, sandbox, section, write_section
+
+from vllm_runbook import doctor, notebook
+from vllm_runbook.cluster import Object, Selection, wait
+from vllm_runbook.cluster.ownership import OURS
+from vllm_runbook.notebook import Notebook
+from vllm_runbook.plots import PodTimeline, nodes_figure
+from vllm_runbook.steps import crowd, disruption, gpu_nodes, overview, teardown
+
+PODS_PER_NODE, TIMES = 10, 3
+#: Pods of each step.
+SIZES = (500, 5_000, 50_000)
+STEP, HEADING = "05_observability", "## Scale"
+
+HEAD = f"""{HEADING}
+
+`python benchmarks/scale.py` measures this table anew (in the better part of an hour). KWOK plays the pods and nodes;
+API server, etcd, scheduler and controller manager are real and share the machine with what is measured. Each column
+has ten times the pods and nodes of the one before; *growth* is the last column over the one before: 10 is linear, and
+below that nothing grows worse than the cluster. Medians of {TIMES}.
+
+"""
+
+
+def measures(book: Notebook) -> Iterator[tuple[str, Callable[[], object]]]:
+    """What is measured, in words, and how. Nothing of it changes the cluster."""
+    everywhere = notebook.begin(STEP, "sandbox", "tiny", {"namespace": crowd.NAMESPACE})
+    labelled = Selection("Pod", crowd.NAMESPACE, labels=crowd.SELECTOR)
+    watched = Selection("Pod", crowd.NAMESPACE, labels=OURS, metadata_only=True)
+    pods = list(book.cluster.list("Pod", crowd.NAMESPACE))
+    nodes = [_with_gpus(node) for node in book.cluster.list("Node")]
+    yield "all pods listed, whole, in pages", lambda: sum(1 for _ in book.cluster.list("Pod"))
+    yield "all pods listed, metadata only", lambda: crowd.count(book)
+    yield "1 % of the pods listed, by label", lambda: list(book.cluster.list("Pod", labels=crowd.SELECTOR))
+    yield "a wait on 1 % of the pods", lambda: _reached(book, labelled)
+    yield "a wait on all pods, metadata only", lambda: _reached(book, watched)
+    yield "free GPUs (04, 07): labelled nodes, all pods", lambda: disruption.surge(book)
+    yield "GPU nodes (02): all nodes", lambda: gpu_nodes.nodes_table(book.cluster.list("Node"), "nvidia.com/gpu")
+    yield "the overview of all steps (index, panel)", lambda: overview.look(book)
+    yield "what teardown would find (10)", lambda: teardown.created(book)
+    yield "doctor, a namespace with a pod that waits for a GPU", lambda: _doctor(book)
+    yield "doctor, the namespace with all the pods", lambda: _doctor(everywhere)
+    yield "plot: timeline of all pods", lambda: _timeline(pods)
+    yield "plot: GPUs of all nodes", lambda: nodes_figure(nodes, pods).to_json()
+
+
+def _reached(book: Notebook, selection: Selection) -> None:
+    wait(book.cluster, "the pods are listed", [selection], lambda state: bool(state.by_kind["Pod"]), seconds=300)
+
+
+def _doctor(book: Notebook) -> None:
+    doctor.diagnose(doctor.examine(book.cluster, doctor.context_of(book.params)))
+
+
+def _timeline(pods: list[Object]) -> None:
+    timeline, now = PodTimeline(), datetime.now(UTC)
+    for pod in pods:
+        timeline.record(now, pod)
+    timeline.figure().to_json()
+
+
+def _with_gpus(node: Object) -> Object:
+    """A node of the crowd, drawn as if it had GPUs."""
+    gpus = {"nvidia.com/gpu": "8"}
+    return {**node, "status": {"capacity": gpus, "allocatable": gpus}}
+
+
+def _pending(book: Notebook) -> None:
+    """A pod of ours that waits for more GPUs than any node has: the doctor then looks at everybody's."""
+    container = {"name": "c", "image": "busybox:1.36", "resources": {"limits": {"nvidia.com/gpu": "64"}}}
+    metadata = {"name": "waits", "namespace": book.namespace}
+    space: Object = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": book.namespace}}
+    book.cluster.apply(space)
+    book.cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}})
+
+
+def _seconds(do: Callable[[], object]) -> float:
+    taken = []
+    for _ in range(TIMES):
+        began = time.monotonic()
+        do()
+        taken.append(time.monotonic() - began)
+    return median(taken)
+
+
+def main(sizes: tuple[int, ...]) -> int:
+    found: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory(prefix="rb") as state:
+        os.environ["XDG_STATE_HOME"] = state
+        os.environ.pop("KUBECONFIG", None)
+        with sandbox():
+            book = notebook.begin(STEP, "sandbox", "tiny")
+            _pending(book)
+            book.apply(crowd.plan(book))
+            crowd.wait_ready(book)
+            for pods in sizes:
+                crowd.populate(book, pods, pods_per_node=PODS_PER_NODE)
+                for what, do in measures(book):
+                    found.setdefault(what, []).append(_seconds(do))
+                    print(f"{pods:>6,} pods  {found[what][-1]:8.3f} s  {what}", flush=True)
+                peak = runbook_peak_mib("doctor", "--model", "tiny", "--namespace", crowd.NAMESPACE)
+                found.setdefault("memory of `runbook doctor` there, MiB", []).append(peak)
+                print(f"{pods:>6,} pods  {peak:8.0f} MiB  runbook doctor", flush=True)
+    if sizes == SIZES:
+        write_section(PAGE, HEADING, HEAD + _table(sizes, found))
+    return int(any(_growth(values) > sizes[-1] / sizes[-2] for values in found.values()))
+
+
+def _growth(values: list[float]) -> float:
+    return values[-1] / values[-2]
+
+
+def _table(sizes: tuple[int, ...], found: dict[str, list[float]]) -> str:
+    heads = [f"{pods:,} pods, {pods // PODS_PER_NODE:,} nodes" for pods in sizes]
+    rows = [
+        [what, *(_figure(what, each) for each in values), f"{_growth(values):.1f}"] for what, values in found.items()
+    ]
+    return f"Measured on {datetime.now(UTC):%Y-%m-%d} with {machine()}.\n\n" + section(
+        ["seconds", *heads, "growth"], rows
+    )
+
+
+def _figure(what: str, value: float) -> str:
+    return f"{value:.0f}" if "MiB" in what else f"{value:.3f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(tuple(int(word) for word in sys.argv[1:]) or SIZES))
