@@ -238,6 +238,8 @@ class Application:
         job = parse(body, chat=chat, names=serving.names, max_model_len=serving.max_model_len)
         job = replace(job, model=adapter or serving.names[0])  # whichever of the model's names was asked for
         await asyncio.sleep(FRONTEND_S)
+        now = asyncio.get_running_loop().time()
+        await asyncio.sleep(serving.fault.delay_s)  # before the admission: what is admitted is queued at once
         if serving.draining or serving.fault.fails(job.prompt_tokens):
             raise DEAD
         try:
@@ -248,8 +250,6 @@ class Application:
                 raise BUSY from error
             return await self._busy_stream(request)
         output = _Output(job, garbled=serving.fault.garbles)
-        now = asyncio.get_running_loop().time()
-        await asyncio.sleep(serving.fault.delay_s)
         sequences = [self._sequence(output, index, now) for index in range(job.answers)]
         for sequence in sequences:
             sequence.adapter = adapter
