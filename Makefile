@@ -8,15 +8,20 @@ PROGRAMS := etcd kube-apiserver kube-controller-manager kube-scheduler kubectl k
 TEARDOWN := notebooks/10_teardown.ipynb
 NOTEBOOKS ?= $(filter-out $(TEARDOWN),$(sort $(wildcard notebooks/[0-9]*.ipynb))) $(TEARDOWN)
 
-.PHONY: help demo test nbval lab lint lock clean binaries
+# ENGINE=vllm: pods of vLLM run the real server on this machine's CPU (docs/real-vllm.md) instead of the simulated one.
+ENGINE ?= simulated
+DEMO_simulated := --all
+DEMO_vllm := 00 01 02 03 04 05 10 --params-file tools/vllm/run.yaml
+
+.PHONY: help demo test nbval lab lint lock clean binaries vllm conformance
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
-demo: binaries ## Bring the sandbox up and run all notebooks, teardown at the end; leaves a report
-	@$(BIN)/runbook sandbox up
-	@$(BIN)/runbook run --all
+demo: binaries ## Bring the sandbox up and run all notebooks, teardown at the end; leaves a report (ENGINE=vllm: 00 to 05)
+	@$(BIN)/runbook sandbox up --engine $(ENGINE)
+	@$(BIN)/runbook run $(DEMO_$(ENGINE))
 	@echo "The sandbox is still up: make lab to step through, make clean to end it."
 
 test: binaries ## Run all tests, three files at a time: each process has a sandbox of its own
@@ -42,6 +47,12 @@ clean: ## End the sandbox, remove .venv and runs (fetched programs stay in the u
 	@if [ -x $(BIN)/runbook ]; then $(BIN)/runbook sandbox down; fi
 	@rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
+vllm: .venv/.ready ## Install the real vLLM (6 GiB, in your cache), for ENGINE=vllm
+	@$(BIN)/runbook sandbox fetch vllm
+
+conformance: .venv/.ready ## Test the simulated vLLM, and with ENGINE=vllm the real one, against the same behaviour
+	@$(BIN)/pytest tests/conformance --engine=$(ENGINE) -p no:cacheprovider
+
 binaries: .venv/.ready
 	@$(BIN)/runbook sandbox fetch $(PROGRAMS)
 
@@ -49,6 +60,9 @@ lock: ## Pin all packages anew in requirements.lock (UPGRADE=--upgrade: to their
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --disable-pip-version-check uv; }
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-annotate --no-emit-index-url \
 		--custom-compile-command "make lock" --quiet $(UPGRADE) --output-file requirements.lock
+	@$(BIN)/uv pip compile tools/vllm/requirements.in --override tools/vllm/overrides.txt --generate-hashes --no-annotate \
+		--no-emit-index-url --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+		--custom-compile-command "make lock" --quiet $(UPGRADE) --output-file tools/vllm/requirements.lock
 
 .venv/.ready: pyproject.toml requirements.lock setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11: make PYTHON=python3.11"; exit 1; }

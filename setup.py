@@ -22,7 +22,13 @@ CARRIED = {
         "manifests/**/*.yaml",
         "manifests/**/*.json",
     ),
-    "vllm_sandbox/shipped": ("tools/*/go.mod", "tools/*/go.sum", "tools/*/tools.go"),
+    "vllm_sandbox/shipped": (
+        "tools/*/go.mod",
+        "tools/*/go.sum",
+        "tools/*/tools.go",
+        "tools/vllm/requirements.lock",
+        "tools/vllm/run.yaml",
+    ),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from vllm_sandbox import binaries, lifecycle
-from vllm_sandbox.config import SandboxConfig
+from vllm_sandbox.config import ENGINES, SandboxConfig
 
 TIMEOUT_S = 90
 #: Of a new sandbox.
@@ -30,6 +31,15 @@ LASTING = (
     "storageclasses",
     "validatingwebhookconfigurations",
 )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--engine",
+        choices=ENGINES,
+        default=os.environ.get("ENGINE") or ENGINES[0],
+        help="what tests/conformance runs against: the simulated vLLM, or the real one (docs/real-vllm.md)",
+    )
 
 
 @dataclass(frozen=True)

@@ -48,12 +48,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 @dataclass
 class Server:
-    """A running server. ``lines`` is its output so far."""
+    """A running server. ``lines`` is its output so far; ``patience_s``: how long a start or an end may take."""
 
     process: subprocess.Popen[str]
     host: str
     port: int
     lines: list[str] = field(default_factory=list)
+    patience_s: float = 30
     _queue: queue.SimpleQueue[str | None] = field(default_factory=queue.SimpleQueue)
 
     @property
@@ -67,9 +68,9 @@ class Server:
             self._queue.put(line.rstrip())
         self._queue.put(None)
 
-    def wait_for(self, text: str, seconds: float = 30) -> str:
+    def wait_for(self, text: str, seconds: float | None = None) -> str:
         """The next line that contains ``text``."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + (seconds or self.patience_s)
         while (left := deadline - time.monotonic()) > 0:
             line = self._queue.get(timeout=left)
             if line is None:
@@ -78,6 +79,18 @@ class Server:
             if text in line:
                 return line
         raise AssertionError(f"{text!r} didn't come:\n" + "\n".join(self.lines))
+
+    def ended(self) -> int:
+        """The exit code, once it has ended by itself, with all its output in ``lines``."""
+        code = self.process.wait(self.patience_s)
+        while (line := self._queue.get(timeout=self.patience_s)) is not None:
+            self.lines.append(line)
+        return code
+
+    @property
+    def said(self) -> str:
+        """Its output so far, as one text."""
+        return "\n".join(self.lines)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """End it and return the exit code."""

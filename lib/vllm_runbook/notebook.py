@@ -44,8 +44,9 @@ class Notebook:
         self.params = params
         self.cluster = cluster
         self.sizing: Sizing = sizes.size(params)
-        notice = params.platform.notice
-        self.result = Result(step, TITLES[step], cluster.context, simulated=notice is not None, dry_run=cluster.dry_run)
+        self.result = Result(step, TITLES[step], cluster.context, dry_run=cluster.dry_run)
+        if notice := params.platform.notice:
+            self.result.simulated, self.result.notice = True, notice
 
     @property
     def namespace(self) -> str:

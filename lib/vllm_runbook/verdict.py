@@ -34,7 +34,7 @@ class Result:
     Attributes:
         changed, unchanged: numbers of objects.
         figures: measured values by name, with the unit in the name (``ttft_seconds``).
-        simulated: whether the cluster says that parts of it are.
+        simulated: whether the cluster says that parts of it are; notice: in which words.
         dry_run: whether nothing could be changed; then ``would_change`` is the number of objects that would have been.
     """
 
@@ -42,6 +42,7 @@ class Result:
     title: str
     cluster: str = ""
     simulated: bool = False
+    notice: str = ""
     checks: list[Check] = field(default_factory=list)
     changed: int = 0
     unchanged: int = 0

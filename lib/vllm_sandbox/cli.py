@@ -12,14 +12,15 @@ from pathlib import Path
 import click
 from pydantic import ValidationError
 
-from vllm_sandbox import binaries, lifecycle
+from vllm_sandbox import binaries, lifecycle, real_vllm
 from vllm_sandbox.binaries.table import TOOLS
 from vllm_sandbox.cloud import CLOUDS, RECLAIM
-from vllm_sandbox.config import SandboxConfig
+from vllm_sandbox.config import ENGINES, SandboxConfig
 from vllm_sandbox.control_plane import COMPONENTS, ControlPlane, last_lines
 from vllm_sandbox.errors import SandboxError
 from vllm_sandbox.paths import sandbox_dir
 
+_VLLM = "vllm"
 name_option = click.option("--name", default="default", show_default=True, help="Name of the sandbox.")
 
 
@@ -34,12 +35,15 @@ def sandbox() -> None:
     "--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="YAML file: nodes, time_scale."
 )
 @click.option("--time-scale", type=click.FloatRange(min=1), help="Divide long durations (loading weights) by this.")
-def up(name: str, config: Path | None, time_scale: float | None) -> None:
+@click.option(
+    "--engine", type=click.Choice(ENGINES), help="What runs as vLLM: the simulation, or the real server on CPU."
+)
+def up(name: str, config: Path | None, time_scale: float | None, engine: str | None) -> None:
     """Bring the sandbox up; does nothing when it is up."""
     try:
         wanted = SandboxConfig.load(config) if config else SandboxConfig()
-        if time_scale:
-            wanted = SandboxConfig(**{**wanted.model_dump(), "time_scale": time_scale})
+        told = {key: value for key, value in (("time_scale", time_scale), ("engine", engine)) if value}
+        wanted = SandboxConfig(**{**wanted.model_dump(), **told})
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (is {e['input']!r})" for e in error.errors()]
         raise SandboxError(f"{config} is not a sandbox configuration", why="\n".join(problems)) from error
@@ -137,10 +141,13 @@ def reclaim(node: str, cloud: str, notice: float | None, name: str) -> None:
 
 
 @sandbox.command()
-@click.argument("tools", nargs=-1, type=click.Choice(sorted(TOOLS)))
+@click.argument("tools", nargs=-1, type=click.Choice([*sorted(TOOLS), _VLLM]))
 def fetch(tools: tuple[str, ...]) -> None:
-    """Get programs before they are needed (all of them, or the named ones)."""
-    for tool, path in binaries.ensure(*(tools or TOOLS)).items():
+    """Get programs before they are needed: the named ones, or all but the real vLLM (6 GiB), which must be named."""
+    if _VLLM in tools:
+        click.echo(f"{_VLLM:<24} {real_vllm.VERSION:<10} {real_vllm.ensure()}")
+    programs = [tool for tool in tools or TOOLS if tool != _VLLM]
+    for tool, path in binaries.ensure(*programs).items():
         click.echo(f"{tool:<24} {TOOLS[tool].version:<10} {path}")
 
 
@@ -149,3 +156,4 @@ def versions() -> None:
     """Pinned version of every program, and where it is."""
     for tool in TOOLS.values():
         click.echo(f"{tool.name:<24} {tool.version:<10} {binaries.find(tool.name) or 'not fetched yet'}")
+    click.echo(f"{_VLLM:<24} {real_vllm.VERSION:<10} {real_vllm.find() or 'not fetched (optional: --engine vllm)'}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 GIB = 2**30
+ENGINES = ("simulated", "vllm")
 PROXY_PORT = 3128
 
 
@@ -52,12 +53,14 @@ class SandboxConfig(_Strict):
             get ``10.(244-slot).0.0/16``, Services ``10.(96+slot).0.0/16``, each served on the
             loopback address with first octet 127.
         images: Python modules that register images of the user's own (docs/images.md).
+        engine: what pods of vllm/vllm-openai run: the simulated server, or the real one on this machine's CPU.
     """
 
     nodes: tuple[NodeSpec, ...] = Field(default_factory=default_nodes)
     time_scale: Annotated[float, Field(ge=1)] = 20
     slot: Annotated[int, Field(ge=0, le=31)] = 0
     images: tuple[str, ...] = ()
+    engine: Literal["simulated", "vllm"] = "simulated"
 
     @property
     def pod_cidr(self) -> str:

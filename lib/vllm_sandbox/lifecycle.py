@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vllm_sandbox import binaries, processes
+from vllm_sandbox import binaries, processes, real_vllm
 from vllm_sandbox.binaries.table import CONTROL_PLANE
 from vllm_sandbox.config import PROXY_PORT, SandboxConfig
 from vllm_sandbox.control_plane import ControlPlane, last_lines
@@ -119,6 +119,8 @@ def up(name: str, config: SandboxConfig, say: Say = print) -> ControlPlane:
     """
     directory = sandbox_dir(name)
     plane = ControlPlane(name, directory)
+    if config.engine == "vllm":
+        real_vllm.require()
     found = binaries.ensure(*CONTROL_PLANE)
     with _locked(name):
         now = status(name)

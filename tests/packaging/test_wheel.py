@@ -21,8 +21,10 @@ import yaml
 from conftest import Cluster
 
 ROOT = Path(__file__).parents[2]
-#: Scripts that users don't need.
+VLLM = {f"tools/vllm/{name}" for name in ("requirements.in", "overrides.txt", "merges.py")}
+#: What users don't need.
 OF_UPKEEP = {
+    *VLLM,
     *("tools/schemas.py", "tools/keda/render.py", "tools/dashboards.py"),
     *(f"tools/boards/{name}.py" for name in ("__init__", "panel", "service", "autoscaling", "gpus", "spot")),
 }

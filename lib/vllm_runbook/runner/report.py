@@ -42,6 +42,7 @@ def write(run: Run) -> Path:
         sections=sections,
         cluster=next((step.result["cluster"] for step in run.steps if step.result.get("cluster")), ""),
         simulated=any(step.result.get("simulated") for step in run.steps),
+        notice=next((step.result["notice"] for step in run.steps if step.result.get("notice")), ""),
         figures=[(name, _readable(name, value), step) for step in run.steps for name, value in _figures(step)],
         comparison=figures.comparison(measured),
         measured={name: value for name, value in measured.items() if "." in name},

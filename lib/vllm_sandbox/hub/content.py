@@ -1,7 +1,9 @@
 """Contents of files that are computed when they are read, so that weights need no disk and no memory.
 
 A generated file is a real header followed by pseudo-random bytes that depend on a seed and on
-their position only: any range can be produced at once, in any order, always the same.
+their position only: any range can be produced at once, in any order, always the same. Read as BF16,
+as most weights are, they are numbers between 0.008 and 0.03 of either sign: no infinity and no NaN, so
+that a server can compute with the toy's.
 """
 
 from __future__ import annotations
@@ -16,7 +18,10 @@ READ_BYTES = 256 * 1024
 """Largest piece that :func:`read` yields, in bytes."""
 
 # Part of every digest's key: change it together with what the generator produces.
-GENERATOR = "shake128-counter-1"
+GENERATOR = "shake128-counter-2"
+
+#: The upper byte of a BF16 number (sign and seven bits of the exponent) from a random one: the sign stays.
+_UPPER = bytes(0x3C | byte & 0x80 for byte in range(256))
 
 
 @dataclass(frozen=True)
@@ -40,14 +45,18 @@ class Content:
 
 @functools.lru_cache(maxsize=256)
 def _base(seed: str) -> bytes:
-    return hashlib.shake_128(seed.encode()).digest(_BLOCK)
+    block = bytearray(hashlib.shake_128(seed.encode()).digest(_BLOCK))
+    block[1::2] = block[1::2].translate(_UPPER)
+    return bytes(block)
 
 
 def _generated(seed: str, start: int, stop: int) -> Iterator[bytes]:
     base = _base(seed)
     for number in range(start // _BLOCK, (stop + _BLOCK - 1) // _BLOCK):
         first = number * _BLOCK
-        block = number.to_bytes(8, "little") + base[8:]
+        head = bytearray(base[:8])
+        head[::2] = number.to_bytes(4, "little")  # lower bytes: still numbers
+        block = bytes(head) + base[8:]
         yield block[max(0, start - first) : stop - first]
 
 

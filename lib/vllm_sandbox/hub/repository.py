@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vllm_sandbox.hub import adapters, safetensors
+from vllm_sandbox.hub import adapters, safetensors, tokenizer
 from vllm_sandbox.hub import content as contents
 from vllm_sandbox.hub.content import Content
 from vllm_sandbox.hub.models import ModelSpec
@@ -82,6 +82,12 @@ def commit_of(spec: ModelSpec, seed: int) -> str:
     return hashlib.sha1(f"{contents.GENERATOR} {spec!r} {seed}".encode(), usedforsecurity=False).hexdigest()
 
 
+_USE = {
+    True: "A server can load them; what it then says is random.",
+    False: "They can't be used for inference, and the tokenizer is none of the model's.",
+}
+
+
 def _text(value: dict[str, Any]) -> Content:
     return Content(json.dumps(value, indent=2).encode() + b"\n")
 
@@ -96,43 +102,10 @@ pipeline_tag: text-generation
 # {spec.repo_id} (SIMULATED)
 
 This is a synthetic stand-in, served by the sandbox's model hub. Architecture values in config.json are
-those of the published model; the weights are pseudo-random bytes whose size is the real model's divided
-by {spec.scale}. They can't be used for inference.
+those of the published model; the weights are pseudo-random numbers whose size is the real model's divided
+by {spec.scale}. {_USE[spec.divisor == 1]}
 """.encode()
     )
-
-
-def _tokenizer(spec: ModelSpec) -> dict[str, Content]:
-    """A byte-level vocabulary of 256 entries: enough to be read, not to be used."""
-    model: dict[str, Any] = {
-        "type": "BPE",
-        "unk_token": None,
-        "vocab": {f"<0x{i:02X}>": i for i in range(256)},
-        "merges": [],
-    }
-    template = "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}{% endfor %}<|assistant|>"
-    return {
-        "tokenizer.json": _text(
-            {
-                "version": "1.0",
-                "truncation": None,
-                "padding": None,
-                "added_tokens": [],
-                "normalizer": None,
-                "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True},
-                "post_processor": None,
-                "decoder": {"type": "ByteLevel"},
-                "model": model,
-            }
-        ),
-        "tokenizer_config.json": _text(
-            {
-                "tokenizer_class": "PreTrainedTokenizerFast",
-                "model_max_length": spec.architecture.max_positions,
-                "chat_template": template,
-            }
-        ),
-    }
 
 
 def _files(spec: ModelSpec, seed: int) -> dict[str, Content]:
@@ -151,7 +124,7 @@ def _files(spec: ModelSpec, seed: int) -> dict[str, Content]:
         "README.md": _readme(spec),
         "config.json": _text(config),
         "generation_config.json": _text({"do_sample": True, "temperature": 0.6, "top_p": 0.9, **ids}),
-        **_tokenizer(spec),
+        **{path: _text(value) for path, value in tokenizer.files(spec.architecture.max_positions).items()},
         **weights,
         **{path: Content(b"", int(total * share), f"{root}/{path}") for path, share in spec.originals.items()},
     }

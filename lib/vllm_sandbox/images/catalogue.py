@@ -22,9 +22,10 @@ from vllm_sandbox.images.registry import (
     python,
     register,
 )
+from vllm_sandbox.real_vllm import install
 from vllm_sandbox.vllm.faults import FAULTS
 
-_VLLM = "vllm_sandbox.vllm"
+_VLLM, _REAL_VLLM = "vllm_sandbox.vllm", "vllm_sandbox.real_vllm.start"
 #: Where images come from that exist in the sandbox only.
 OWN = "sandbox.vllm-runbook.dev"
 
@@ -40,12 +41,21 @@ def _python_module(modules: dict[str, Program]) -> Program:
     return run
 
 
-def register_all(modules: Iterable[str] = ()) -> None:
+def _with(word: str, program: Program) -> Program:
+    """A program with one word before its arguments."""
+    return lambda args, context: program([word, *args], context)
+
+
+def register_all(modules: Iterable[str] = (), engine: str = "simulated") -> None:
     """Fill the registry, the user's modules last; called once by the node agent.
+
+    Args:
+        engine: which vLLM: ``simulated``, or ``vllm`` for the real one.
 
     Raises:
         SandboxError: a module can't be imported.
     """
+    _register_vllm(engine)
     _register_known()
     for module in modules:
         try:
@@ -58,21 +68,28 @@ def register_all(modules: Iterable[str] = ()) -> None:
             ) from error
 
 
-def _register_known() -> None:
-    interpreter = _python_module({"vllm.entrypoints.openai.api_server": python(_VLLM, "api-server")})
+def _register_vllm(engine: str) -> None:
+    real = engine == "vllm"
+    # where it is is said here: a container has a home, and so a cache, of its own
+    vllm = python(_REAL_VLLM, str(install.directory() / "bin")) if real else python(_VLLM)
+    api_server = _with("api-server", vllm)
+    interpreter = _python_module({"vllm.entrypoints.openai.api_server": api_server})
     register(
         Image(
             "vllm/vllm-openai",
             entrypoint=("vllm", "serve"),
-            programs={**SHELL, "vllm": python(_VLLM), "python3": interpreter, "python": interpreter},
+            programs={**SHELL, "vllm": vllm, "python3": interpreter, "python": interpreter},
             tags=r"latest|v0\.\d+\.\d+(-[\w.]+)?",
-            simulated=True,
+            simulated=not real,
         )
     )
     for fault in FAULTS:
         broken = {"vllm": python(_VLLM, f"--fault={fault}"), **SHELL}
         name = f"{OWN}/vllm-openai-{fault}"
         register(Image(name, entrypoint=("vllm", "serve"), programs=broken, tags=r"v\d+(\.\d+)*", simulated=True))
+
+
+def _register_known() -> None:
     gateway = {"gateway": python("vllm_sandbox.gateway")}
     register(Image(f"{OWN}/gateway", entrypoint=("gateway",), programs={**SHELL, **gateway}, simulated=True, user=1000))
     register(

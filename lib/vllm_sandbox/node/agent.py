@@ -157,7 +157,7 @@ class NodeAgent:
 @contextlib.asynccontextmanager
 async def running_agent(kube: Kube, config: SandboxConfig, around: Surroundings) -> AsyncIterator[NodeAgent]:
     """Run the nodes; at the end every pod's processes are ended."""
-    register_all(config.images)
+    register_all(config.images, config.engine)
     agent = NodeAgent(config)
     # directories of pods of an earlier agent: their processes are gone
     shutil.rmtree(around.state_dir / "pods", ignore_errors=True)

@@ -1,7 +1,7 @@
 """Continuous batching: one step at a time over all running sequences, with a queue behind them.
 
 Each step gives every decoding sequence one token and spends the rest of its token budget on prefills, first
-come, first served. A sequence holds cache blocks of 16 tokens; when none is free, the youngest is
+come, first served. A sequence holds cache blocks (of 16 tokens, by default); when none is free, the youngest is
 preempted: it gives its blocks back and is computed again later.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from vllm_sandbox.vllm.memory import BLOCK, Layout
+from vllm_sandbox.vllm.memory import Layout
 from vllm_sandbox.vllm.timing import StepTime
 
 Sink = Callable[[int, str | None], None]
@@ -135,10 +135,13 @@ class Engine:
         self.idle.clear()
         self._wake.set()
 
-    def abort(self, sequence: Sequence) -> None:
-        """End a sequence now, wherever it is: its client has gone, or the server ends."""
+    def abort(self, sequence: Sequence, *, counted: bool = True) -> None:
+        """End a sequence now, wherever it is: the server ends, or (``counted=False``) its client has gone.
+
+        Recorded: a request whose client has left is in no counter of finished requests.
+        """
         if not sequence.done:
-            self._finish(sequence, "abort")
+            self._finish(sequence, "abort", counted=counted)
 
     async def abort_all(self) -> None:
         """End everything, but let those that are nearly done finish."""
@@ -250,7 +253,7 @@ class Engine:
                 each.sink(1, None)
         self.observer.step(sum(tokens for _, tokens in chunks), decoded, interval)
 
-    def _finish(self, sequence: Sequence, reason: str, tokens: int = 0) -> None:
+    def _finish(self, sequence: Sequence, reason: str, tokens: int = 0, *, counted: bool = True) -> None:
         sequence.done = True
         self._give_back(sequence)
         if sequence in self.running:
@@ -258,7 +261,8 @@ class Engine:
         else:
             self.waiting.remove(sequence)
         self.queued_tokens -= sequence.prompt_tokens
-        self.observer.finished(sequence, reason, asyncio.get_running_loop().time())
+        if counted:
+            self.observer.finished(sequence, reason, asyncio.get_running_loop().time())
         sequence.sink(tokens, reason)
         if not self.running and not self.waiting:
             self.idle.set()
@@ -272,4 +276,4 @@ class Engine:
         sequence.blocks = 0
 
     def _blocks(self, tokens: int) -> int:
-        return -(-tokens // BLOCK)
+        return -(-tokens // self.layout.block)

@@ -213,8 +213,8 @@ async def _listen(serving: Serving, listener: socket.socket, drain_s: int, stop:
 def _cache_info(args: Namespace, layout: Layout) -> dict[str, str]:
     """Labels of vllm:cache_config_info that differ between servers."""
     return {
-        "block_size": str(memory.BLOCK),
-        "effective_attention_block_size": str(memory.BLOCK),
+        "block_size": str(layout.block),
+        "effective_attention_block_size": str(layout.block),
         "cache_dtype": args.kv_cache_dtype,
         "gpu_memory_utilization": f"{args.gpu_memory_utilization:g}",
         "kv_cache_max_concurrency": str(layout.kv_tokens / layout.max_model_len),

@@ -36,6 +36,7 @@ class Layout:
         weight_bytes: on each GPU.
         kv_tokens: that the cache holds, a multiple of the block size.
         kv_bytes_per_token: on each GPU.
+        block: tokens of a block of the cache.
     """
 
     weight_bytes: int
@@ -45,10 +46,11 @@ class Layout:
     max_num_seqs: int
     max_num_batched_tokens: int
     max_model_len: int
+    block: int = BLOCK
 
     @property
     def blocks(self) -> int:
-        return self.kv_tokens // BLOCK
+        return self.kv_tokens // self.block
 
 
 def scheduler_limits(args: Namespace, gpu: Gpu) -> tuple[int, int]:
@@ -147,9 +149,10 @@ def lay_out(args: Namespace, model: Checkpoint, gpu: Gpu) -> Layout:
     per_token = (
         layers * max(1, math.ceil(model.kv_heads / tp)) * 2 * model.head_dim * KV_BYTES.get(args.kv_cache_dtype, 2)
     )
-    cached = available // (per_token * BLOCK) * BLOCK
+    block = args.block_size or BLOCK
+    cached = available // (per_token * block) * block
     if args.num_gpu_blocks_override:
-        cached = args.num_gpu_blocks_override * BLOCK
+        cached = args.num_gpu_blocks_override * block
     if cached < length:
         raise StartError(
             f"ValueError: To serve at least one request with the model's max seq len ({length}), "
@@ -158,7 +161,7 @@ def lay_out(args: Namespace, model: Checkpoint, gpu: Gpu) -> Layout:
             f"{cached}. Try increasing `gpu_memory_utilization` or decreasing `max_model_len` when initializing the "
             "engine."
         )
-    return Layout(weights, cached, available, per_token, seqs, tokens, length)
+    return Layout(weights, cached, available, per_token, seqs, tokens, length, block)
 
 
 def _out_of_memory(tried: float, free: float, gpu: Gpu) -> StartError:

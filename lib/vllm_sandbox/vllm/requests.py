@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from vllm_sandbox.vllm import tokenizer
@@ -34,59 +34,130 @@ DEAD = RequestError(
 
 
 @dataclass(frozen=True)
-class Job:
-    """One valid completion request.
+class Prompt:
+    """What one answer (or ``n`` of them) continues.
 
     Attributes:
-        prompt: what the answer's length is derived from; prompt_tokens: its length.
-        ends_after, end_reason: when it will end by itself.
+        text: what the answer's length is derived from; tokens: its length.
+        max_tokens: of each answer.
+    """
+
+    text: str
+    tokens: int
+    max_tokens: int
+
+
+@dataclass(frozen=True)
+class End:
+    """Where an answer ends by itself.
+
+    Attributes:
+        tokens: its length; reason: the finish_reason.
+        stop: the stop word that ends it; characters: of the text before that word.
+    """
+
+    tokens: int
+    reason: str
+    stop: str | None = None
+    characters: int | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One valid completion request: ``n`` answers to each of its prompts.
+
+    Attributes:
+        usage_in_chunks: every chunk of the stream tells the usage so far.
     """
 
     model: str
     chat: bool
-    prompt: str
-    prompt_tokens: int
-    max_tokens: int
+    prompts: tuple[Prompt, ...]
     n: int = 1
     stream: bool = False
     include_usage: bool = False
+    usage_in_chunks: bool = False
     ignore_eos: bool = False
     min_tokens: int = 0
-    stop: list[str] = field(default_factory=list)
+    stop: tuple[str, ...] = ()
 
-    def end(self, index: int) -> tuple[int, str]:
-        """Tokens of answer number ``index`` and why it ends there."""
-        natural = max(tokenizer.natural_length(self.prompt, index), self.min_tokens)
-        length, reason = (natural, "stop") if natural <= self.max_tokens else (self.max_tokens, "length")
-        if self.ignore_eos:
-            length, reason = self.max_tokens, "length"
+    @property
+    def answers(self) -> int:
+        return self.n * len(self.prompts)
+
+    @property
+    def prompt_tokens(self) -> int:
+        return sum(prompt.tokens for prompt in self.prompts)
+
+    def prompt(self, index: int) -> Prompt:
+        """The prompt of answer number ``index``."""
+        return self.prompts[index // self.n]
+
+    def end(self, index: int) -> End:
+        """Where answer number ``index`` ends, and why there."""
+        prompt = self.prompt(index)
+        natural = max(tokenizer.natural_length(prompt.text, index % self.n), self.min_tokens)
+        within = natural <= prompt.max_tokens and not self.ignore_eos
+        length, reason = (natural, "stop") if within else (prompt.max_tokens, "length")
         text = ""
         for position in range(length if self.stop else 0):
             text += tokenizer.answer_piece(position)
-            if any(word in text for word in self.stop):
-                return position + 1, "stop"
-        return length, reason
+            if word := next((word for word in self.stop if word in text), None):
+                return End(position + 1, "stop", word, text.index(word))
+        return End(length, reason)
 
 
-def body_of(raw: bytes) -> dict[str, Any]:
+def body_of(raw: bytes, content_type: str = "application/json") -> dict[str, Any]:
     """The JSON object of a request.
 
     Raises:
         RequestError: it isn't one.
     """
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        raise _invalid("Unsupported Media Type: Only 'application/json' is allowed", None)
     try:
         body = json.loads(raw)
     except ValueError as error:
         where = getattr(error, "pos", 0)
         reason = getattr(error, "msg", str(error))
-        detail = (
-            f"1 validation error:\n  {{'type': 'json_invalid', 'loc': 'body.{where}', 'msg': 'JSON decode error', "
-            f"'input': '<dict of 0 items>', 'ctx': {{'error': '{reason}'}}}}"
-        )
-        raise RequestError(detail, "Bad Request", f"body.{where}") from error
+        raise _field(
+            f"body.{where}",
+            "json_invalid",
+            "JSON decode error",
+            "<dict of 0 items>",
+            f", 'ctx': {{'error': '{reason}'}}",
+        ) from error
     if not isinstance(body, dict):
-        raise RequestError("1 validation error:\n  {'type': 'dict_type', 'loc': 'body'}", "Bad Request", "body")
+        message = "Input should be a valid dictionary or object to extract fields from"
+        raise _field("body", "model_attributes_type", message, _shown(body))
     return body
+
+
+def required(body: dict[str, Any], name: str) -> Any:
+    """A field that must be there.
+
+    Raises:
+        RequestError: it isn't.
+    """
+    if name not in body:
+        raise _field(f"body.{name}", "missing", "Field required", _shown(body))
+    return body[name]
+
+
+def _invalid(detail: str, param: str | None) -> RequestError:
+    return RequestError(f"1 validation error:\n  {detail}", "Bad Request", param)
+
+
+def _field(where: str, kind: str, message: str, value: str, more: str = "") -> RequestError:
+    """As the real server tells of a field that its schema refuses."""
+    shown = value if value.startswith("'") else f"'{value}'"
+    return _invalid(f"{{'type': '{kind}', 'loc': '{where}', 'msg': '{message}', 'input': {shown}{more}}}", where)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return f"<{type(value).__name__} of {len(value)} items>"
+    return str(value)
 
 
 def parse(body: dict[str, Any], *, chat: bool, names: list[str], max_model_len: int) -> Job:
@@ -95,34 +166,52 @@ def parse(body: dict[str, Any], *, chat: bool, names: list[str], max_model_len: 
     Raises:
         RequestError: it can't be served.
     """
-    required = "messages" if chat else "prompt"
-    if required not in body:
-        detail = (
-            f"1 validation error:\n  {{'type': 'missing', 'loc': 'body.{required}', 'msg': 'Field required', "
-            f"'input': '<dict of {len(body)} items>'}}"
+    if chat:
+        required(body, "messages")
+    for name in ("max_tokens", "max_completion_tokens", "n"):
+        _check_integer(body, name)
+    options = body.get("stream_options") or {}
+    if options and not body.get("stream"):
+        message = "Stream options can only be defined when `stream=True`. (parameter=stream_options)"
+        raise RequestError(message, param="stream_options")
+    if not chat and not body.get("prompt"):
+        raise RequestError(
+            "Either prompt or prompt_embeds must be provided and non-empty. (parameter=prompt)", param="prompt"
         )
-        raise RequestError(detail, "Bad Request", f"body.{required}")
     model = check_model(body, names)
+    if chat and not body["messages"]:
+        raise RequestError("Cannot apply chat template to an empty conversation. Provide at least one message.")
+    texts = [chat_text(body["messages"])] if chat else _texts(body["prompt"])
+    extra = chat_tokens(body["messages"]) if chat else 0
+    asked = (
+        body.get("max_completion_tokens") if body.get("max_completion_tokens") is not None else body.get("max_tokens")
+    )
+    prompts = []
+    for text, tokens in texts:
+        length = tokens + extra
+        limit = _max_tokens(asked, length, max_model_len, default=None if chat else 16)
+        prompts.append(Prompt(text, length, limit))
     _check_sampling(body)
-    prompt = _chat_text(body["messages"]) if chat else _prompt_text(body["prompt"])
-    extra = tokenizer.PER_CHAT + tokenizer.PER_MESSAGE * len(body["messages"]) if chat else 0
-    tokens = (len(body["prompt"]) if _is_ids(body.get("prompt")) else tokenizer.count(prompt)) + extra
-    asked = body.get("max_completion_tokens") or body.get("max_tokens")
-    limit = _max_tokens(asked, tokens, max_model_len, default=None if chat else 16)
     stop = body.get("stop") or []
     return Job(
         model=model,
         chat=chat,
-        prompt=prompt,
-        prompt_tokens=tokens,
-        max_tokens=limit,
-        n=int(body.get("n") or 1),
+        prompts=tuple(prompts),
+        n=int(1 if body.get("n") is None else body["n"]),
         stream=bool(body.get("stream")),
-        include_usage=bool((body.get("stream_options") or {}).get("include_usage")),
+        include_usage=bool(options.get("include_usage")),
+        usage_in_chunks=bool(options.get("include_usage") and options.get("continuous_usage_stats")),
         ignore_eos=bool(body.get("ignore_eos")),
         min_tokens=int(body.get("min_tokens") or 0),
-        stop=[stop] if isinstance(stop, str) else list(stop),
+        stop=(stop,) if isinstance(stop, str) else tuple(stop),
     )
+
+
+def _check_integer(body: dict[str, Any], name: str) -> None:
+    value = body.get(name)
+    if isinstance(value, str) and not value.lstrip("-").isdigit():
+        message = "Input should be a valid integer, unable to parse string as an integer"
+        raise _field(f"body.{name}", "int_parsing", message, value)
 
 
 def check_model(body: dict[str, Any], names: list[str]) -> str:
@@ -139,25 +228,31 @@ def check_model(body: dict[str, Any], names: list[str]) -> str:
 
 
 def _check_sampling(body: dict[str, Any]) -> None:
-    temperature = body.get("temperature")
+    count, temperature, top_p = body.get("n"), body.get("temperature"), body.get("top_p")
+    if count is not None and int(count) < 1:
+        raise RequestError(f"n must be at least 1, got {int(count)}.")
     if isinstance(temperature, int | float) and temperature < 0:
         value = float(temperature)
         raise RequestError(
             f"temperature must be non-negative, got {value}. (parameter=temperature, value={value})",
             param="temperature",
         )
+    if isinstance(top_p, int | float) and not 0 < top_p <= 1:
+        value = float(top_p)
+        raise RequestError(f"top_p must be in (0, 1], got {value}. (parameter=top_p, value={value})", param="top_p")
 
 
 def _max_tokens(asked: Any, prompt: int, limit: int, default: int | None) -> int:
+    """How long an answer may get: what was asked for, cut to what the context has left.
+
+    Raises:
+        RequestError: more was asked for than the whole context, or the prompt fills it.
+    """
     if asked is not None and int(asked) > limit:
         raise RequestError(
             f"max_tokens={asked} cannot be greater than max_model_len={limit}. Please request fewer output tokens. "
             f"(parameter=max_tokens, value={asked})",
             param="max_tokens",
-        )
-    if asked is not None and int(asked) < 1:
-        raise RequestError(
-            f"max_tokens must be at least 1, got {asked}. (parameter=max_tokens, value={asked})", param="max_tokens"
         )
     if prompt > limit:
         least = limit + 1
@@ -168,33 +263,35 @@ def _max_tokens(asked: Any, prompt: int, limit: int, default: int | None) -> int
             param="input_tokens",
         )
     left = limit - prompt
-    wanted = int(asked) if asked is not None else min(default or left, left)
-    if wanted > left or wanted < 1:
+    wanted = min(int(asked) if asked is not None else default or left, left)
+    if wanted < 1:
         raise RequestError(
-            f"This model's maximum context length is {limit} tokens. However, you requested {wanted} output tokens and "
-            f"your prompt contains at least {prompt} input tokens, for a total of at least {prompt + wanted} tokens. "
-            f"Please reduce the length of the input prompt or the number of requested output tokens. "
-            f"(parameter=input_tokens, value={prompt})",
-            param="input_tokens",
+            f"max_tokens must be at least 1, got {wanted}. (parameter=max_tokens, value={wanted})", param="max_tokens"
         )
     return wanted
 
 
-def _chat_text(messages: Any) -> str:
+def chat_text(messages: Any) -> tuple[str, int]:
+    """A conversation's text, and its tokens without those of the template."""
     texts = []
     for message in messages if isinstance(messages, list) else []:
         content = message.get("content") if isinstance(message, dict) else ""
         if isinstance(content, list):
             content = " ".join(part.get("text", "") for part in content if isinstance(part, dict))
         texts.append(str(content or ""))
-    return "\n".join(texts)
+    text = "\n".join(texts)
+    return text, tokenizer.count(text)
 
 
-def _is_ids(prompt: Any) -> bool:
-    return isinstance(prompt, list) and bool(prompt) and all(isinstance(item, int) for item in prompt)
+def chat_tokens(messages: list[Any]) -> int:
+    """Tokens that the chat template adds."""
+    return tokenizer.PER_CHAT + tokenizer.PER_MESSAGE * len(messages)
 
 
-def _prompt_text(prompt: Any) -> str:
-    if _is_ids(prompt):
-        return " ".join(map(str, prompt))
-    return str(prompt[0]) if isinstance(prompt, list) and prompt else str(prompt)
+def _texts(prompt: Any) -> list[tuple[str, int]]:
+    """Text and tokens of each prompt: one or several, each a text or a list of token ids."""
+    if not isinstance(prompt, list):
+        return [(str(prompt), tokenizer.count(str(prompt)))]
+    if all(isinstance(item, int) for item in prompt):
+        return [(" ".join(map(str, prompt)), len(prompt))]
+    return [text for item in prompt for text in _texts(item)]

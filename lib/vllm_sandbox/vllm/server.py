@@ -17,7 +17,19 @@ from vllm_sandbox.vllm.answers import DONE, Answer
 from vllm_sandbox.vllm.engine import Engine, EngineBusy, Sequence
 from vllm_sandbox.vllm.faults import Fault
 from vllm_sandbox.vllm.metrics import Metrics
-from vllm_sandbox.vllm.requests import BUSY, DEAD, Job, RequestError, body_of, check_model, parse
+from vllm_sandbox.vllm.requests import (
+    BUSY,
+    DEAD,
+    End,
+    Job,
+    RequestError,
+    body_of,
+    chat_text,
+    chat_tokens,
+    check_model,
+    parse,
+    required,
+)
 from vllm_sandbox.vllm.timing import FRONTEND_S
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -64,7 +76,6 @@ class Serving:
     access_log: bool = True
     draining: bool = False
     fault: Fault = field(default_factory=Fault)
-    created: int = field(default_factory=lambda: int(time.time()))
 
 
 class _Output:
@@ -73,28 +84,34 @@ class _Output:
     def __init__(self, job: Job, *, garbled: bool = False) -> None:
         self.job = job
         self._piece = tokenizer.wrong_piece if garbled else tokenizer.answer_piece
-        self.texts = [""] * job.n
-        self.counts = [0] * job.n
-        self.reasons: list[str] = [""] * job.n
-        self._pending: list[tuple[int, str, str | None]] = []
+        self.texts = [""] * job.answers
+        self.counts = [0] * job.answers
+        self.planned = [job.end(index) for index in range(job.answers)]
+        self.ends: list[End | None] = [None] * job.answers
+        self._pending: list[tuple[int, str, End | None, int]] = []
         self._ready = asyncio.Event()
 
     def sink(self, index: int) -> Callable[[int, str | None], None]:
+        plan = self.planned[index]
+
         def take(tokens: int, reason: str | None) -> None:
             piece = self._piece(self.counts[index]) if tokens else ""
+            if plan.characters is not None:  # a stop word isn't part of the answer
+                piece = piece[: max(0, plan.characters - len(self.texts[index]))]
             self.counts[index] += tokens
             self.texts[index] += piece
-            self.reasons[index] = reason or ""
-            self._pending.append((index, piece, reason))
+            if reason:
+                self.ends[index] = plan if reason == plan.reason else End(self.counts[index], reason)
+            self._pending.append((index, piece, self.ends[index], self.counts[index]))
             self._ready.set()
 
         return take
 
     @property
     def finished(self) -> bool:
-        return all(self.reasons)
+        return all(self.ends)
 
-    async def pieces(self) -> list[tuple[int, str, str | None]]:
+    async def pieces(self) -> list[tuple[int, str, End | None, int]]:
         """What came since the last time; waits for something."""
         await self._ready.wait()
         self._ready.clear()
@@ -136,8 +153,9 @@ class Application:
                 response = await handler(request)
         except RequestError as error:
             response = web.json_response(error.body, status=error.code, dumps=_compact)
-        except web.HTTPMethodNotAllowed:
-            response = web.json_response({"detail": "Method Not Allowed"}, status=405, dumps=_compact)
+        except web.HTTPMethodNotAllowed as error:
+            allow = {"allow": ", ".join(sorted(error.allowed_methods))}
+            response = web.json_response({"detail": "Method Not Allowed"}, status=405, headers=allow, dumps=_compact)
         except web.HTTPNotFound:
             response = web.json_response({"detail": "Not Found"}, status=404, dumps=_compact)
         resource = request.match_info.route.resource
@@ -175,41 +193,32 @@ class Application:
         return web.Response(body=self._serving.metrics.render(), headers=headers)
 
     async def _models(self, _request: web.Request) -> web.Response:
-        serving = self._serving
-        common = {
-            "object": "model",
-            "created": serving.created,
-            "owned_by": "vllm",
-            "root": serving.root,
-            "parent": None,
-        }
-        data = [
-            {"id": name, **common, "max_model_len": serving.max_model_len, "permission": []} for name in serving.names
-        ]
+        now = int(time.time())
+        served = {"object": "model", "created": now, "owned_by": "vllm", "root": self._serving.root, "parent": None}
+        served["max_model_len"] = self._serving.max_model_len
+        data = [{"id": name, **served, "permission": [_permission(now)]} for name in self._serving.names]
         data += [
-            {"id": each.name, **common, "root": each.path, "parent": serving.names[0]}
-            | {"max_model_len": None, "permission": []}
-            for each in serving.adapters
+            {"id": each.name, **served, "root": each.path, "parent": self._serving.names[0]}
+            | {"max_model_len": None, "permission": [_permission(now)]}
+            for each in self._serving.adapters
         ]
         return web.json_response({"object": "list", "data": data}, dumps=_compact)
 
     async def _tokenize(self, request: web.Request) -> web.Response:
-        body = body_of(await request.read())
+        body = await _body(request)
         lora.take_out(body, self._serving.adapters)
         check_model(body, self._serving.names)
-        pieces = tokenizer.pieces(str(body.get("prompt", "")))
+        chat = "messages" in body
+        text = chat_text(body["messages"])[0] if chat else str(required(body, "prompt"))
+        pieces = tokenizer.pieces(text) + ["<template>"] * (chat_tokens(body["messages"]) if chat else 0)
         tokens = [tokenizer.token_id(piece, self._serving.vocab) for piece in pieces]
-        answer = {
-            "count": len(tokens),
-            "max_model_len": self._serving.max_model_len,
-            "tokens": tokens,
-            "token_strs": None,
-        }
+        length = self._serving.max_model_len
+        answer = {"count": len(tokens), "max_model_len": length, "tokens": tokens, "token_strs": None}
         return web.json_response(answer, dumps=_compact)
 
     async def _detokenize(self, request: web.Request) -> web.Response:
-        body = body_of(await request.read())
-        return web.json_response({"prompt": " ".join(map(str, body.get("tokens", [])))}, dumps=_compact)
+        tokens = required(await _body(request), "tokens")
+        return web.json_response({"prompt": " ".join(map(str, tokens))}, dumps=_compact)
 
     async def _not_played(self, _request: web.Request) -> web.Response:
         raise RequestError("The sandbox's simulated server does not play this route.", "NotImplementedError", None, 501)
@@ -224,47 +233,52 @@ class Application:
 
     async def _complete(self, request: web.Request, *, chat: bool) -> web.StreamResponse:
         serving = self._serving
-        body = body_of(await request.read())
+        body = await _body(request)
         adapter = lora.take_out(body, serving.adapters)
         job = parse(body, chat=chat, names=serving.names, max_model_len=serving.max_model_len)
         job = replace(job, model=adapter or serving.names[0])  # whichever of the model's names was asked for
         await asyncio.sleep(FRONTEND_S)
+        now = asyncio.get_running_loop().time()
+        await asyncio.sleep(serving.fault.delay_s)  # before the admission: what is admitted is queued at once
         if serving.draining or serving.fault.fails(job.prompt_tokens):
             raise DEAD
         try:
-            serving.engine.check_admission(job.prompt_tokens, job.n)
+            serving.engine.check_admission(job.prompt_tokens, job.answers)
         except EngineBusy as error:
             serving.metrics.rejected(error.reason)
             if not job.stream:
                 raise BUSY from error
             return await self._busy_stream(request)
         output = _Output(job, garbled=serving.fault.garbles)
-        now = asyncio.get_running_loop().time()
-        await asyncio.sleep(serving.fault.delay_s)
-        sequences = [
-            Sequence(job.prompt_tokens, *job.end(i), output.sink(i), now, max_tokens=job.max_tokens, params_n=job.n)
-            for i in range(job.n)
-        ]
+        sequences = [self._sequence(output, index, now) for index in range(job.answers)]
         for sequence in sequences:
             sequence.adapter = adapter
             serving.engine.add(sequence)
         try:
-            answer = Answer(job, serving.fingerprint)
+            answer = Answer(job, serving.fingerprint, request.headers.get("X-Request-Id", ""))
             if job.stream:
                 return await self._stream(request, answer, output)
             while not output.finished:
                 await output.pieces()
-            return web.json_response(answer.whole(output.texts, output.reasons, sum(output.counts)), dumps=_compact)
+            ends = [end for end in output.ends if end]
+            return web.json_response(answer.whole(output.texts, ends, sum(output.counts)), dumps=_compact)
         finally:
             for sequence in sequences:
-                serving.engine.abort(sequence)
+                serving.engine.abort(sequence, counted=False)
+
+    def _sequence(self, output: _Output, index: int, now: float) -> Sequence:
+        prompt, end = output.job.prompt(index), output.planned[index]
+        sink, job = output.sink(index), output.job
+        return Sequence(prompt.tokens, end.tokens, end.reason, sink, now, max_tokens=prompt.max_tokens, params_n=job.n)
 
     async def _stream(self, request: web.Request, answer: Answer, output: _Output) -> web.StreamResponse:
         response = await self._open_stream(request)
-        opening = b"".join(answer.opening(index) for index in range(output.job.n))
+        opening = b"".join(answer.opening(index) for index in range(output.job.answers))
         while not output.finished:
             pieces = await output.pieces()
-            await response.write(opening + b"".join(answer.chunk(*piece) for piece in pieces))
+            # recorded: an answer that was aborted before its first token has no last chunk, and so no finish_reason
+            begun = [piece for piece in pieces if piece[3] or not piece[2]]
+            await response.write(opening + b"".join(answer.chunk(*piece) for piece in begun))
             opening = b""  # as the real server: with the first tokens
         tail = answer.usage_chunk(sum(output.counts)) if output.job.include_usage else b""
         await response.write(tail + DONE)
@@ -286,7 +300,27 @@ class Application:
 
 async def _headers(_request: web.Request, response: web.StreamResponse) -> None:
     response.headers["server"] = "uvicorn"
-    response.headers["vary"] = "Origin"
+    if response.status != 401:  # the keys are asked for before the middleware that sets it
+        response.headers["vary"] = "Origin"
+
+
+async def _body(request: web.Request) -> dict[str, Any]:
+    return body_of(await request.read(), request.headers.get("Content-Type", ""))
+
+
+def _permission(created: int) -> dict[str, Any]:
+    """What every server says of its models, to everybody."""
+    allowed = {"create_engine": False, "sampling": True, "logprobs": True, "search_indices": False, "view": True}
+    return {
+        "id": f"modelperm-{secrets.token_hex(8)}",
+        "object": "model_permission",
+        "created": created,
+        **{f"allow_{name}": value for name, value in allowed.items()},
+        "allow_fine_tuning": False,
+        "organization": "*",
+        "group": None,
+        "is_blocking": False,
+    }
 
 
 def _compact(value: Any) -> str:

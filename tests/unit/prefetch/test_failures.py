@@ -52,7 +52,7 @@ async def until_part_grows(target: Path, size: int) -> None:
         (TINY, ["--revision", "0" * 40], None, ExitCode.NOT_FOUND, "has no revision 0000"),
         ("a/b/c", [], None, ExitCode.BAD_ARGUMENTS, "is not a model id"),
         (TINY, ["--workers", "0"], None, ExitCode.BAD_ARGUMENTS, "--workers"),
-        (TINY, ["--capacity-bytes", "600000"], None, ExitCode.NO_SPACE, "(683337 bytes)"),
+        (TINY, ["--capacity-bytes", "600000"], None, ExitCode.NO_SPACE, "(857799 bytes)"),
         (TINY, ["--ignore", SHARD], None, ExitCode.CHECKSUM, f"names 1 shards .* first {SHARD}"),
     ],
 )

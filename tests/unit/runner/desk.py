@@ -14,7 +14,8 @@ import nbformat
 VERDICT = """\
 import json, os
 result = {"step": "x", "title": "t", "ok": True, "checks": [{"name": "it is so", "ok": True, "detail": ""}],
-          "changed": CHANGED, "unchanged": 1, "figures": {"ttft_seconds": 0.5}, "simulated": True, "cluster": "here"}
+          "changed": CHANGED, "unchanged": 1, "figures": {"ttft_seconds": 0.5}, "simulated": True,
+          "notice": "Only vLLM is.", "cluster": "here"}
 open(os.environ["RUNBOOK_RESULT"], "w").write(json.dumps(result))
 print("holds")
 """

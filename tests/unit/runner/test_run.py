@@ -36,7 +36,7 @@ def test_in_order_with_parameters_and_a_report(desk: Desk) -> None:
     suite = ElementTree.parse(desk.latest / "junit.xml").getroot()
     assert [case.get("name") for case in suite] == ["00_first", "02_second"]
     report = (desk.latest / "report.html").read_text()
-    assert "x is 5" in report and "Partly simulated" in report and "0.5 s" in report
+    assert "x is 5" in report and "Partly simulated.</b> Only vLLM is." in report and "0.5 s" in report
 
     third = desk.run("10")
     assert third.returncode == 0 and desk.states() == {"10_third": "passed"}

@@ -1,0 +1,69 @@
+"""The real server as a process, started as the simulated one is (simulated_vllm)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from simulated_vllm import Server, Start, free_port
+from vllm_sandbox.real_vllm import install, start
+
+#: A start takes half a minute on two idle cores (imports in three processes), and minutes on busy ones.
+START_S = 600
+
+
+def _listens(server: Server) -> None:
+    """Wait until the port is open."""
+    deadline = time.monotonic() + 10
+    with socket.socket() as client:
+        while client.connect_ex((server.host, server.port)):
+            assert time.monotonic() < deadline, server.said
+
+
+@contextlib.contextmanager
+def servers(models: Callable[[str], Path]) -> Iterator[Start]:
+    """A function that starts real servers; they end with the context."""
+    program = install.require()
+    started: list[Server] = []
+    with tempfile.TemporaryDirectory(prefix="vllm-") as home:
+
+        def run(
+            *flags: str,
+            model: str | Path = "sandbox/tiny-llama",
+            gpus: int = 1,
+            ready: bool = True,
+            environment: dict[str, str] | None = None,
+        ) -> Server:
+            port = free_port()
+            target = models(model) if isinstance(model, str) else model
+            added, variables = start.additions({"HOME": home})
+            command = [str(program), "serve", str(target), f"--port={port}", "--host=127.0.0.1"]
+            command += ["--served-model-name", "tiny", *added, *flags]
+            plain = {"PATH": os.environ["PATH"], "HOME": home, "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
+            env = {**plain, "HF_HUB_OFFLINE": "1", **variables, **(environment or {})}
+            process = subprocess.Popen(
+                command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+            )
+            server = Server(process, "127.0.0.1", port, patience_s=START_S)
+            started.append(server)
+            threading.Thread(target=server.read_on, daemon=True).start()
+            if ready:
+                server.wait_for("Application startup complete")
+                _listens(server)  # uvicorn says so just before
+            return server
+
+        try:
+            yield run
+        finally:
+            for server in started:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(server.process.pid, signal.SIGKILL)
+                server.process.wait()
