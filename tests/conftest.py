@@ -70,6 +70,12 @@ class Cluster:
         text = manifest if isinstance(manifest, str) else json.dumps(manifest)
         self.kubectl("apply", "-f", "-", stdin=text)
 
+    def wait_defined(self, *kinds: str) -> None:
+        """Wait until the API server serves kinds whose definitions were just made."""
+        for kind in kinds:  # not by the condition: right after its making a definition has none
+            path = "jsonpath={.status.conditions[?(@.type=='Established')].status}"
+            self.wait(f"crd/{kind}", f"{path}=True")
+
     def wait(self, what: str, condition: str, timeout: float = 60) -> None:
         self.kubectl("wait", what, f"--for={condition}", f"--timeout={timeout}s", timeout=timeout + 15)
 
@@ -92,7 +98,8 @@ def _state_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 def sandbox(_state_directory: None) -> Iterator[Cluster]:
     """A sandbox called default. The next file gets the same one, or a new one if anything of this file's is left."""
     cluster = Cluster("default", lifecycle.up("default", SandboxConfig(time_scale=50)).kubeconfig)
-    cluster.kubectl("wait", "--for=create", *(f"node/{name}" for name in NODES), "--timeout=60s")
+    for name in NODES:  # one by one: of several, kubectl gives up on the first that isn't there yet
+        cluster.kubectl("wait", "--for=create", f"node/{name}", "--timeout=60s")
     before = contents(cluster)
     yield cluster
     left = contents(cluster) ^ before

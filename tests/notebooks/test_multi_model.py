@@ -166,7 +166,7 @@ def test_the_api_server_accepts_what_is_exported_for_kserve(sandbox: Cluster, do
     schema = str(ROOT / "tests" / "data" / "schemas" / "kserve.yaml")
     sandbox.kubectl("apply", "--server-side", "-f", schema)
     try:
-        sandbox.wait("crd/inferenceservices.serving.kserve.io", "condition=Established")
+        sandbox.wait_defined("inferenceservices.serving.kserve.io")
         options = ("--server-side", "--dry-run=server", "--validate=strict", "--force-conflicts")
         for file in sorted((tmp_path / "sandbox").glob("*.yaml")):
             told = Cluster(sandbox.name, sandbox.kubeconfig, NAMESPACE).kubectl("apply", *options, "-f", str(file))

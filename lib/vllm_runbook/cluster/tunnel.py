@@ -17,13 +17,26 @@ from urllib.parse import urlencode
 
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
-from kubernetes.stream import portforward
+from kubernetes.stream import portforward, ws_client
 
 from ..errors import RunbookError
 from .client import ApiError, Cluster
 from .http import HttpServer
 
 _TIMEOUT_S = 300
+
+
+class _PortForward(ws_client.PortForward):
+    """Ends quietly when our end was closed before the last bytes came: the package's thread dies of that, loudly."""
+
+    def _proxy(self) -> None:
+        try:
+            super()._proxy()
+        except (BrokenPipeError, ConnectionResetError):
+            self.websocket.close()
+
+
+ws_client.PortForward = _PortForward  # type: ignore[misc]  # the package lets nobody choose
 
 
 @dataclass(frozen=True)

@@ -176,7 +176,9 @@ def test_the_examples_for_real_clouds_are_valid(karpenter: Cluster, example: str
     crd = str(ROOT / "tests/data/schemas" / schema)
     karpenter.kubectl("apply", "-f", crd)
     try:
-        karpenter.kubectl("wait", "--for=condition=Established", "-f", crd, "--timeout=30s")
+        karpenter.wait_defined(
+            *(item["metadata"]["name"] for item in yaml.safe_load_all(Path(crd).read_text()) if item)
+        )
         text = (ROOT / "manifests/spot" / example).read_text()
         check = ("create", "--dry-run=server", "--validate=strict", "-f", "-")
         made = karpenter.kubectl(*check, stdin=renamed(text))

@@ -108,8 +108,7 @@ def gateway(sandbox: Cluster) -> Iterator[Gateway]:
     anywhere = Cluster(sandbox.name, sandbox.kubeconfig, "")
     try:
         anywhere.apply([*made, *program])
-        names = [f"crd/{each['metadata']['name']}" for each in definitions]
-        sandbox.kubectl("wait", "--for=condition=Established", *names, "--timeout=30s")
+        sandbox.wait_defined(*(each["metadata"]["name"] for each in definitions))
         anywhere.apply([kind, item])
         space.apply([*backend("stable"), *backend("canary")])
         system.kubectl("rollout", "status", "deployment/gateway", "--timeout=60s")

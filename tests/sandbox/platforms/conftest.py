@@ -50,13 +50,10 @@ def load(platform: str, **overrides: Any) -> Params:
 @pytest.fixture(scope="module")
 def bare(sandbox: Cluster) -> Iterator[Cluster]:
     """The sandbox with the platforms' kinds and classes, and nothing to schedule on: its own nodes are cordoned."""
-    sandbox.kubectl("wait", "--for=create", *[f"node/{name}" for name in NODES], "--timeout=30s")
     there = set(sandbox.kubectl("get", "crd,storageclass", "-o", "name").split())
     made = [item for item in [*definitions(), *stand_ins(sandbox)] if named(item) not in there]
     create(sandbox, made)
-    kinds = [f"crd/{item['metadata']['name']}" for item in made if item["kind"] == "CustomResourceDefinition"]
-    if kinds:
-        sandbox.kubectl("wait", "--for=condition=Established", *kinds, "--timeout=30s")
+    sandbox.wait_defined(*(item["metadata"]["name"] for item in made if item["kind"] == "CustomResourceDefinition"))
     sandbox.kubectl("label", "node", *NODES, "hardware-type-")  # a DaemonSet goes to nodes that are cordoned, too
     sandbox.kubectl("cordon", *NODES)
     try:

@@ -171,7 +171,7 @@ def test_with_prometheus_and_keda_more_can_be_asked(walked: Walked) -> None:
     (crd,) = [item for item in release if item["metadata"]["name"] == "scaledobjects.keda.sh"]
     walked.room.kubectl("create", "-f", "-", stdin=yaml.safe_dump(crd))
     try:
-        walked.room.kubectl("wait", "--for=condition=Established", "crd/scaledobjects.keda.sh", "--timeout=30s")
+        walked.room.wait_defined("scaledobjects.keda.sh")
         book, faults = Notebook(STEP, walked.book.params, connect(walked.book.params.platform)), Faults()
         all_of_them(book, faults, Prometheus())
         words = row_words(faults)[7]
