@@ -36,9 +36,12 @@ def test_every_package_of_the_lock_has_one_version_and_hashes() -> None:
     assert not re.search(r"://|--index|--find-links", LOCK)
 
 
-def test_without_it_a_sandbox_with_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+def test_without_it_a_sandbox_with_it_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    short = str(tmp_path_factory.mktemp("s"))  # a sandbox's sockets bear no long path
+    monkeypatch.setenv("XDG_CACHE_HOME", short)
+    monkeypatch.setenv("XDG_STATE_HOME", short)
     with pytest.raises(SandboxError, match="the real vLLM .* is not installed") as caught:
         up("default", SandboxConfig(engine="vllm"), say=lambda _: None)
     assert "runbook sandbox fetch vllm" in caught.value.next_step
