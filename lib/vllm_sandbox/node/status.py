@@ -12,6 +12,8 @@ from typing import Any
 from vllm_sandbox.node.clock import now
 
 Status = dict[str, Any]
+#: States that say that a container was started, now or before.
+_BEGUN = (("state", "running"), ("state", "terminated"), ("lastState", "terminated"))
 _REPLACE = {"$patch": "replace"}  # a strategic merge would keep the addresses of an earlier agent
 
 
@@ -33,8 +35,14 @@ def exit_code(status: Status) -> int | None:
     return terminated["exitCode"] if terminated else None
 
 
-def initialized(spec: Status, init: Sequence[Status]) -> list[str]:
-    """Names of the init containers that the pod still waits for."""
+def initialized(spec: Status, init: Sequence[Status], containers: Sequence[Status]) -> list[str]:
+    """Names of the init containers that the pod still waits for: none any more once a main container was started.
+
+    So a sidecar that has ended, as it does after the main containers, is not waited for again (the kubelet's
+    HasAnyRegularContainerCreated).
+    """
+    if any(each in status.get(which, {}) for status in containers for which, each in _BEGUN):
+        return []
     by_name = {status["name"]: status for status in init}
     waiting = []
     for container in spec.get("initContainers", []):
@@ -52,7 +60,7 @@ def initialized(spec: Status, init: Sequence[Status]) -> list[str]:
 def phase(spec: Status, init: Sequence[Status], containers: Sequence[Status]) -> str:
     """Pending, Running, Succeeded or Failed."""
     policy = spec.get("restartPolicy", "Always")
-    waiting_for = initialized(spec, init)
+    waiting_for = initialized(spec, init, containers)
     if waiting_for:
         failed = any(s["name"] in waiting_for and exit_code(s) not in (None, 0) for s in init)
         return "Failed" if failed and policy == "Never" else "Pending"
@@ -83,7 +91,7 @@ def conditions(
     """
     known = {c["type"]: c for c in old}
     ended = pod_phase in ("Succeeded", "Failed")
-    missing_init = initialized(spec, init)
+    missing_init = initialized(spec, init, containers)
     unready = [s["name"] for s in containers if not s.get("ready")]
     gates = [g["conditionType"] for g in spec.get("readinessGates", [])]
     closed_gates = [g for g in gates if known.get(g, {}).get("status") != "True"]

@@ -45,7 +45,15 @@ def test_phase(policy, containers, expected):
 )
 def test_init_containers_come_first(policy, init, expected):
     spec = {"restartPolicy": policy, "initContainers": [{"name": "i"}]}
-    assert phase(spec, init, [RUNNING]) == expected
+    assert phase(spec, init, [RUNNING if expected == "Running" else WAITING]) == expected
+
+
+def test_a_sidecar_that_has_ended_after_the_others_is_not_waited_for():
+    spec = {"restartPolicy": "Never", "initContainers": [{"name": "s", "restartPolicy": "Always"}]}
+    side = {"name": "s", "started": False, "state": {"terminated": {"exitCode": 143}}}
+    assert phase(spec, [side], [ended(0)]) == "Succeeded" and phase(spec, [side], [RUNNING]) == "Running"
+    found = by_type(conditions(spec, "Succeeded", [side], [ended(0)], [], mounted=True))
+    assert found["Initialized"]["status"] == "True"
 
 
 def test_a_sidecar_counts_when_it_has_started():
