@@ -6,14 +6,12 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from simulated_vllm import Server, Start, free_port
+from simulated_vllm import Server, Start, begin, free_port
 from vllm_sandbox.real_vllm import install, start
 
 #: A start takes half a minute on two idle cores (imports in three processes), and minutes on busy ones.
@@ -49,12 +47,8 @@ def servers(models: Callable[[str], Path]) -> Iterator[Start]:
             command += ["--served-model-name", "tiny", *added, *flags]
             plain = {"PATH": os.environ["PATH"], "HOME": home, "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
             env = {**plain, "HF_HUB_OFFLINE": "1", **variables, **(environment or {})}
-            process = subprocess.Popen(
-                command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-            )
-            server = Server(process, "127.0.0.1", port, patience_s=START_S)
+            server = begin(command, env, port, patience_s=START_S, session=True)
             started.append(server)
-            threading.Thread(target=server.read_on, daemon=True).start()
             if ready:
                 server.wait_for("Application startup complete")
                 _listens(server)  # uvicorn says so just before

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -131,6 +131,18 @@ def start(models: Callable[[str], Path]) -> Iterator[Start]:
         yield run
 
 
+def begin(
+    command: Sequence[str], env: Mapping[str, str], port: int, *, patience_s: float = 30, session: bool = False
+) -> Server:
+    """Start a server whose output is read; with ``session`` its processes can be ended together."""
+    process = subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=session
+    )
+    server = Server(process, "127.0.0.1", port, patience_s=patience_s)
+    threading.Thread(target=server.read_on, daemon=True).start()
+    return server
+
+
 @contextlib.contextmanager
 def servers(models: Callable[[str], Path]) -> Iterator[Start]:
     """A function that starts servers; they end with the context."""
@@ -150,10 +162,8 @@ def servers(models: Callable[[str], Path]) -> Iterator[Start]:
         env = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "VLLM_", "SANDBOX_"))}
         devices = json.dumps([GPU | {"id": f"GPU-{n}"} for n in range(gpus)])
         env |= {"SANDBOX_GPUS": devices, "SANDBOX_TIME_SCALE": "1000", **(environment or {})}
-        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        server = Server(process, "127.0.0.1", port)
+        server = begin(command, env, port)
         started.append(server)
-        threading.Thread(target=server.read_on, daemon=True).start()
         if ready:
             server.wait_for("Application startup complete")
         return server
