@@ -138,13 +138,7 @@ def _gateway_in_use(book: Notebook, found: Sequence[Ref]) -> dict[Ref, str]:
     platform = book.params.platform
     if platform.canary is None or platform.canary.gateway.install != "manifest":
         return {}
-    users = [
-        f"{kind} {item['metadata']['namespace']}/{item['metadata']['name']}"
-        for kind in ("Gateway", "HTTPRoute")
-        if book.cluster.serves(kind)
-        for item in book.cluster.list(kind, metadata_only=True)
-        if not k8s.is_ours(item)
-    ]
+    users = _of_others(book, "Gateway", "HTTPRoute")
     parts = {k8s.ref_of(item) for item in [*canary.program(platform), *canary.entrance(platform)]} if users else set()
     return {ref: f"the gateway is in use: {', '.join(users[:3])}" for ref in found if ref in parts}
 
@@ -156,18 +150,23 @@ def _karpenter_in_use(book: Notebook, found: Sequence[Ref]) -> dict[Ref, str]:
 
 
 def _keda_in_use(book: Notebook, found: Sequence[Ref]) -> dict[Ref, str]:
-    users = [
-        f"{kind} {item['metadata']['namespace']}/{item['metadata']['name']}"
-        for kind in ("ScaledObject", "ScaledJob")
-        if book.cluster.serves(kind)
-        for item in book.cluster.list(kind, metadata_only=True)
-        if not k8s.is_ours(item)
-    ]
+    users = _of_others(book, "ScaledObject", "ScaledJob")
     if not users:
         return {}
     why = f"KEDA is in use: {', '.join(users[:3])}"
     home = book.params.platform.autoscaling.namespace
     return {ref: why for ref in found if home in (ref.namespace, ref.name) or "keda" in ref.name}
+
+
+def _of_others(book: Notebook, *kinds: str) -> list[str]:
+    """Objects of kinds that a program of ours may serve, anywhere, that aren't ours."""
+    return [
+        f"{kind} {item['metadata']['namespace']}/{item['metadata']['name']}"
+        for kind in kinds
+        if book.cluster.serves(kind)
+        for item in book.cluster.list(kind, metadata_only=True)
+        if not k8s.is_ours(item)
+    ]
 
 
 def _others(book: Notebook, namespace: str) -> list[str]:
