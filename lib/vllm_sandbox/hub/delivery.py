@@ -102,9 +102,9 @@ class _Body:
                 if position <= offset < position + len(piece):
                     index = offset - position
                     piece = piece[:index] + bytes([piece[index] ^ 0xFF]) + piece[index + 1 :]
+            await self._keep_to_rate(len(piece))
             await self._response.write(piece)
             position += len(piece)
-            await self._keep_to_rate(len(piece))
 
     def _sized(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         """At a limited rate, cut pieces so that one takes a tenth of a second."""
@@ -114,6 +114,7 @@ class _Body:
                 yield piece[offset : offset + limit]
 
     async def _keep_to_rate(self, count: int) -> None:
+        """Hold ``count`` bytes back until the rate allows for the last of them, so that no body is early by a piece."""
         self._sent += count
         if self._rate is not None:
             ahead = self._began + self._sent / self._rate - asyncio.get_running_loop().time()
