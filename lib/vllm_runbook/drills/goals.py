@@ -8,7 +8,7 @@ from .. import cluster as k8s
 from ..cluster import Object, Ref, Selection, State
 from ..cluster import explain as explaining
 from ..notebook import Notebook
-from ..steps import autoscaling, deploy, gpu_nodes
+from ..steps import autoscaling, deploy, gpu_nodes, workloads
 from .drill import Goal
 
 
@@ -23,7 +23,7 @@ def _not_served(book: Notebook, state: State) -> list[str]:
     if item is None:
         return [f"{ref} isn't there"]
     found = []
-    if not deploy.rolled_out(item):
+    if not workloads.rolled_out(item):
         status, wanted = item.get("status", {}), item["spec"].get("replicas", 1)
         counts = [f"{status.get(name, 0)} {word}" for name, word in _COUNTS]
         found.append(f"{ref} isn't rolled out: of {wanted} wanted replicas, {', '.join(counts)}")
@@ -37,7 +37,7 @@ _COUNTS = (("updatedReplicas", "of the newest version"), ("availableReplicas", "
 
 
 def _one(wanted: Callable[[Object], bool], words: str) -> Callable[[Notebook, State], list[str]]:
-    return lambda book, state: [] if any(map(wanted, deploy.new_pods(state))) else [words]
+    return lambda book, state: [] if any(map(wanted, workloads.new_pods(state))) else [words]
 
 
 def _pending(pod: Object) -> bool:
@@ -62,7 +62,7 @@ def told(reason: str, words: str, unless: str = "no event says so yet") -> Goal:
     """An event about a server pod of the newest version, by reason and a part of its message."""
 
     def missing(book: Notebook, state: State) -> list[str]:
-        uids = {pod["metadata"]["uid"] for pod in deploy.new_pods(state)}
+        uids = {pod["metadata"]["uid"] for pod in workloads.new_pods(state)}
         for event in state.all("Event"):
             if k8s.get_in(event, "involvedObject.uid") in uids and words in event.get("message", ""):
                 return []

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from .. import cluster as k8s
-from ..cluster import Hopeless, Object, Ref, Selection, State
-from ..cluster import explain as explaining
+from ..cluster import Object, Ref, Selection, State
 from ..notebook import Notebook
-from . import canary, deploy
+from . import canary, workloads
 
 _START_SECONDS = 120
 _ROUTE_SECONDS = 60
@@ -22,14 +21,7 @@ def program(book: Notebook) -> None:
     if gateway.install != "manifest":
         return
     target = Ref("Deployment", "gateway", gateway.namespace)
-    k8s.wait(
-        book.cluster,
-        "the gateway runs",
-        [Selection.of(target), Selection("Pod", gateway.namespace)],
-        lambda state: deploy.rolled_out(state.only("Deployment")),
-        seconds=_START_SECONDS,
-        explain=lambda state: explaining.why(book.cluster, state.all("Pod"), target),
-    )
+    workloads.wait_running(book, target, seconds=_START_SECONDS)
 
 
 def address(book: Notebook) -> str:
@@ -103,24 +95,9 @@ def version(book: Notebook, name: str = canary.NAME) -> None:
         Hopeless: a pod of it can't start.
         TimedOut: with the pods' troubles.
     """
-    target = Ref("Deployment", name, book.namespace)
-    labels = f"app.kubernetes.io/name={name}"
-
-    def reached(state: State) -> bool:
-        for pod in deploy.new_pods(state):
-            if deploy.can_not_start(pod):
-                raise Hopeless(f"{target} can't start its server", why=explaining.why(book.cluster, [pod]))
-        return deploy.rolled_out(state.only("Deployment"))
-
-    start = book.sizing.startup
-    k8s.wait(
-        book.cluster,
-        f"{target} serves",
-        [Selection.of(target), *(Selection(kind, book.namespace, labels=labels) for kind in ("ReplicaSet", "Pod"))],
-        reached,
-        seconds=600 + start.period_seconds * start.failure_threshold,
-        explain=lambda state: explaining.why(book.cluster, state.all("Pod"), target),
-    )
+    target, start = Ref("Deployment", name, book.namespace), book.sizing.startup
+    seconds = 600 + start.period_seconds * start.failure_threshold
+    workloads.wait_serving(book, target, f"app.kubernetes.io/name={name}", seconds=seconds)
 
 
 def restarts(book: Notebook) -> int:

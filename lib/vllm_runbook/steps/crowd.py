@@ -12,11 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from .. import cluster as k8s
-from ..cluster import Object, Plan, Ref, Selection, State
+from ..cluster import Object, Plan, Ref, Selection
 from ..cluster import explain as explaining
 from ..cluster.ownership import OURS, marked
 from ..manifests import manifest, manifests, mirrored
 from ..notebook import Notebook
+from . import workloads
 
 NAMESPACE, CONTROLLER = "crowd", "kwok-controller"
 #: The label that one pod in a hundred has, for lists that ask for it.
@@ -49,21 +50,7 @@ def wait_ready(book: Notebook, *, seconds: float = 180) -> None:
     """
     if not book.params.platform.rehearsal.crowd:
         return
-    target = Ref("Deployment", CONTROLLER, NAMESPACE)
-
-    def reached(state: State) -> bool:
-        item = state.only("Deployment") or {}
-        seen = k8s.get_in(item, "status.observedGeneration", 0) >= k8s.get_in(item, "metadata.generation", 1)
-        return bool(seen and k8s.is_true(item, "Available"))
-
-    k8s.wait(
-        book.cluster,
-        f"{target} is available",
-        [Selection.of(target)],
-        reached,
-        seconds=seconds,
-        explain=lambda _: _why_idle(book),
-    )
+    workloads.wait_running(book, Ref("Deployment", CONTROLLER, NAMESPACE), seconds=seconds)
 
 
 def _why_idle(book: Notebook) -> str:

@@ -10,8 +10,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from .. import cluster as k8s
-from ..cluster import Hopeless, Object, Plan, PodTunnel, Ref, Selection, ServiceProxy, State
-from ..cluster import explain as explaining
+from ..cluster import Object, Plan, PodTunnel, Ref, Selection, ServiceProxy, State
 from ..cluster.stream import Events, Seen
 from ..errors import RunbookError
 from ..manifests import manifest
@@ -20,7 +19,7 @@ from ..params import Params
 from ..plots import PodTimeline, gpu_usage
 from ..sizing import Sizing
 from ..tables import Table
-from . import gpu_nodes, protection, weights
+from . import gpu_nodes, protection, weights, workloads
 
 DEPLOYMENT, SERVICE, PORT = "vllm-inference", "inference", 8000
 PODS = f"app.kubernetes.io/name={DEPLOYMENT}"
@@ -140,14 +139,9 @@ def weights_volume(params: Params) -> Object:
     return {"name": "weights", "persistentVolumeClaim": {"claimName": weights.CLAIM, "readOnly": True}}
 
 
-def selections(book: Notebook, labels: str = PODS) -> list[Selection]:
+def selections(book: Notebook) -> list[Selection]:
     """What a rollout of ours consists of: Deployment, ReplicaSets and pods."""
-    namespace = book.namespace
-    return [
-        Selection.of(Ref("Deployment", DEPLOYMENT, namespace)),
-        Selection("ReplicaSet", namespace, labels=labels),
-        Selection("Pod", namespace, labels=labels),
-    ]
+    return workloads.selections(Ref("Deployment", DEPLOYMENT, book.namespace), PODS)
 
 
 def wait_available(book: Notebook, timeline: PodTimeline, labels: str = PODS) -> None:
@@ -166,25 +160,8 @@ def wait_available(book: Notebook, timeline: PodTimeline, labels: str = PODS) ->
         if event.object["kind"] == "Pod":
             timeline.record(event.at, event.object, deleted=event.type == "DELETED")
 
-    def reached(state: State) -> bool:
-        for pod in new_pods(state):
-            if can_not_start(pod):
-                why = explaining.why(book.cluster, [pod])
-                hint = "Change what is named above and run this notebook again."
-                raise Hopeless(f"{target} can't start its server", why=why, next_step=hint)
-        return rolled_out(state.only("Deployment"))
-
     seconds = book.sizing.startup.period_seconds * book.sizing.startup.failure_threshold + _BEFORE_START
-    state = k8s.wait(
-        book.cluster,
-        f"{target} is available",
-        selections(book, labels),
-        reached,
-        seconds=seconds,
-        on_event=record,
-        explain=lambda state: explaining.why(book.cluster, state.all("Pod"), target),
-    )
-    pods = new_pods(state)
+    pods = workloads.new_pods(workloads.wait_serving(book, target, labels, seconds=seconds, on_event=record))
     nodes = {pod["spec"].get("nodeName", "") for pod in pods}
     ready = {node["metadata"]["name"] for node in gpu_nodes.ready_nodes(book)}
     book.check("every replica is ready", True)
@@ -194,43 +171,6 @@ def wait_available(book: Notebook, timeline: PodTimeline, labels: str = PODS) ->
     )
     if len(pods) == 1 and (seconds_to_ready := _seconds_to_ready(pods[0])) is not None:
         book.figure("start_seconds", seconds_to_ready)
-
-
-def rolled_out(item: Object | None) -> bool:
-    """As `kubectl rollout status` judges it."""
-    if item is None:
-        return False
-    status, wanted = item.get("status", {}), item["spec"].get("replicas", 1)
-    return bool(
-        status.get("observedGeneration", 0) >= item["metadata"]["generation"]
-        and status.get("updatedReplicas", 0) == wanted
-        and status.get("replicas", 0) == wanted
-        and status.get("availableReplicas", 0) == wanted
-    )
-
-
-REVISION = "metadata.annotations[deployment.kubernetes.io/revision]"
-
-
-def new_pods(state: State) -> list[Object]:
-    """Pods of the newest ReplicaSet: those before it may be failing for reasons that are being mended."""
-    item = state.only("Deployment")
-    if item is None or k8s.get_in(item, "status.observedGeneration", 0) < item["metadata"]["generation"]:
-        return []
-    newest = [each for each in state.all("ReplicaSet") if k8s.get_in(each, REVISION) == k8s.get_in(item, REVISION)]
-    hashes = {k8s.get_in(each, "metadata.labels[pod-template-hash]") for each in newest}
-    return [pod for pod in state.all("Pod") if k8s.get_in(pod, "metadata.labels[pod-template-hash]") in hashes]
-
-
-def can_not_start(pod: Object) -> bool:
-    """Whether a container has crashed, or its image or configuration can't be had."""
-    for status in pod.get("status", {}).get("containerStatuses", ()):
-        waiting = k8s.get_in(status, "state.waiting.reason", "")
-        if waiting in explaining.STUCK and waiting != "ErrImagePull":
-            return True
-        if k8s.get_in(status, "state.terminated.exitCode", 0) or k8s.get_in(status, "lastState.terminated.exitCode", 0):
-            return not status.get("started")
-    return False
 
 
 def _seconds_to_ready(pod: Object) -> float | None:

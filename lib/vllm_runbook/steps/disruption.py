@@ -13,7 +13,7 @@ from ..notebook import Notebook
 from ..params import Platform
 from ..plots import gpu_usage
 from ..tables import Table
-from . import deploy, gpu_nodes
+from . import deploy, gpu_nodes, workloads
 from .eviction import evict
 from .load import Target
 
@@ -145,7 +145,7 @@ def _node_to_drain(book: Notebook, target: Target) -> str:
 def full(state: State, target: Target) -> bool:
     """Whether the target has every wanted replica ready, of its newest version, and none that is leaving."""
     item = state.by_kind.get("Deployment", {}).get(f"{target.namespace}/{target.deployment}")
-    if not deploy.rolled_out(item):
+    if not workloads.rolled_out(item):
         return False
     pods = [pod for pod in state.all("Pod") if pod["metadata"].get("labels", {}).get("pod-template-hash")]
     return not any(pod["metadata"].get("deletionTimestamp") for pod in pods)

@@ -10,17 +10,15 @@ from datetime import UTC, datetime, timedelta
 import plotly.graph_objects as go
 
 from .. import advice, dashboards
-from .. import cluster as k8s
 from .. import rules as rule_files
 from ..advice import Limits, Point
-from ..cluster import Ref, Selection, State
-from ..cluster import explain as explaining
+from ..cluster import Ref
 from ..errors import RunbookError
 from ..notebook import Notebook
 from ..plots import burn_figure, plane_figure
 from ..prometheus import Prometheus
 from ..tables import Table
-from . import deploy, exporters, observability
+from . import exporters, observability, workloads
 
 _START_SECONDS = 300
 #: Alerts and their multiples of the budget, as in manifests/monitoring/rules/slo.yaml.
@@ -41,32 +39,10 @@ def wait_exporters(book: Notebook) -> None:
     }
     wanted = exporters.wanted(platform)
     for name in wanted:
-        _wait_rolled_out(book, homes[name])
+        workloads.wait_running(book, homes[name], seconds=_START_SECONDS)
     if wanted:
         _wait_scraped(book, wanted)
         book.check("kube-state-metrics and the DCGM exporter, where this runbook installs them, are scraped", True)
-
-
-def _wait_rolled_out(book: Notebook, target: Ref) -> None:
-    pods = Selection("Pod", target.namespace, labels=f"app.kubernetes.io/name={target.name}")
-
-    def reached(state: State) -> bool:
-        item = state.only(target.kind)
-        if target.kind == "Deployment" or item is None:
-            return deploy.rolled_out(item)
-        status = item.get("status", {})
-        seen = status.get("observedGeneration", 0) >= item["metadata"]["generation"]
-        wanted = status.get("desiredNumberScheduled", 0)
-        return bool(seen and wanted == status.get("numberReady", 0) == status.get("updatedNumberScheduled", 0))
-
-    k8s.wait(
-        book.cluster,
-        f"{target} runs",
-        [Selection.of(target), pods],
-        reached,
-        seconds=_START_SECONDS,
-        explain=lambda state: explaining.why(book.cluster, state.all("Pod"), target),
-    )
 
 
 def _wait_scraped(book: Notebook, jobs: list[str]) -> None:

@@ -13,7 +13,7 @@ from ..errors import RunbookError
 from ..notebook import Notebook
 from ..plots import gpu_usage
 from ..tables import Table
-from . import autoscaling, deploy, gpu_nodes, protection, router, served_models, weights
+from . import autoscaling, gpu_nodes, protection, router, served_models, weights, workloads
 from .observability import prometheus
 from .served_models import Server
 
@@ -195,11 +195,11 @@ def wait_servers(book: Notebook, found: list[Server]) -> Table:
 
     def reached(state: State) -> bool:
         for pod in state.all("Pod"):
-            if not pod["metadata"].get("deletionTimestamp") and deploy.can_not_start(pod):
+            if not pod["metadata"].get("deletionTimestamp") and workloads.can_not_start(pod):
                 name = pod["metadata"]["name"]
                 raise Hopeless(f"Pod {name} can't start", why=explaining.why(book.cluster, [pod]))
         there = {item["metadata"]["name"]: item for item in state.all("Deployment")}
-        return all(deploy.rolled_out(there.get(name)) for name in wanted)
+        return all(workloads.rolled_out(there.get(name)) for name in wanted)
 
     starts = [server.sizing.startup for server in found]
     state = k8s.wait(

@@ -20,7 +20,7 @@ from ..notebook import Notebook
 from ..plots import PodTimeline
 from ..prefetch.outcomes import ExitCode
 from ..tables import Table
-from . import deploy, naive, naive_readings, weights
+from . import naive, naive_readings, weights, workloads
 from .naive_faults import FAULTS, Faults
 
 #: For something to happen to a pod; the weights have a deadline of their own.
@@ -182,7 +182,7 @@ class Walk:
         seen: list[Outcome] = []
 
         def reached(state: State) -> bool:
-            if any(k8s.is_true(pod, "Ready") for pod in deploy.new_pods(state)):
+            if any(k8s.is_true(pod, "Ready") for pod in workloads.new_pods(state)):
                 seen.append(Outcome("nothing fails, the pod is ready.", shown=False))
             elif outcome := look(state):
                 seen.append(outcome)
@@ -193,7 +193,7 @@ class Walk:
                 self.timeline.record(event.at, event.object, deleted=event.type == "DELETED")
 
         def explain(state: State) -> str:
-            return explaining.why(self._book.cluster, deploy.new_pods(state), target)
+            return explaining.why(self._book.cluster, workloads.new_pods(state), target)
 
         selections = [Selection.of(target), *kinds, *more]
         try:
@@ -213,7 +213,7 @@ class Walk:
 
     def _crash_loop(self, state: State, container: str) -> Outcome | None:
         """Whether a container of a new pod fails again and again, and whether it is this one."""
-        for pod in deploy.new_pods(state):
+        for pod in workloads.new_pods(state):
             for kind, prefix in (("initContainerStatuses", "Init:"), ("containerStatuses", "")):
                 for status in pod.get("status", {}).get(kind, ()):
                     reason = k8s.get_in(status, "state.waiting.reason")
@@ -240,7 +240,7 @@ def _pending(state: State) -> Outcome | None:
     claim = state.only("PersistentVolumeClaim")
     uid = k8s.get_in(claim, "metadata.uid")
     failed = [item for item in state.all("Event") if k8s.get_in(item, "involvedObject.uid") == uid]
-    troubles = [trouble for pod in deploy.new_pods(state) if (trouble := explaining.trouble(pod))]
+    troubles = [trouble for pod in workloads.new_pods(state) if (trouble := explaining.trouble(pod))]
     if k8s.get_in(claim, "status.phase") != "Pending" or not failed or not troubles:
         return None
     return Outcome(

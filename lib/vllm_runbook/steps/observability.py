@@ -12,15 +12,14 @@ import yaml
 
 from .. import cluster as k8s
 from .. import rules as rule_files
-from ..cluster import Object, Plan, Ref, Selection
-from ..cluster import explain as explaining
+from ..cluster import Object, Plan, Ref
 from ..errors import RunbookError
 from ..manifests import manifest, manifests
 from ..notebook import Notebook
 from ..params import Params, Platform
 from ..prometheus import Prometheus
 from ..tables import Table
-from . import deploy, exporters, gpu_nodes, weights
+from . import deploy, exporters, gpu_nodes, weights, workloads
 
 DEPLOYMENT = "prometheus-server"
 #: Annotation of the pod template: a change of the configuration or of a rule starts a new pod.
@@ -176,16 +175,7 @@ def wait_available(book: Notebook) -> None:
     metrics = book.params.platform.metrics
     if metrics.install != "manifest":
         return
-    target = Ref("Deployment", DEPLOYMENT, metrics.namespace)
-    pods = Selection("Pod", metrics.namespace, labels=f"app.kubernetes.io/name={DEPLOYMENT}")
-    k8s.wait(
-        book.cluster,
-        f"{target} is available",
-        [Selection.of(target), pods],
-        lambda state: deploy.rolled_out(state.only("Deployment")),
-        seconds=_START_SECONDS,
-        explain=lambda state: explaining.why(book.cluster, state.all("Pod"), target),
-    )
+    workloads.wait_running(book, Ref("Deployment", DEPLOYMENT, metrics.namespace), seconds=_START_SECONDS)
 
 
 def verify(book: Notebook) -> None:

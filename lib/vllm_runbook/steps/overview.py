@@ -11,7 +11,20 @@ from ..cluster import ApiError, Ref
 from ..cluster.lease import holder_of
 from ..errors import RunbookError
 from ..notebook import Notebook
-from . import autoscaling, canary, crowd, deploy, disruption, gpu_nodes, observability, router, spot, teardown, weights
+from . import (
+    autoscaling,
+    canary,
+    crowd,
+    deploy,
+    disruption,
+    gpu_nodes,
+    observability,
+    router,
+    spot,
+    teardown,
+    weights,
+    workloads,
+)
 
 HOLDS, PARTLY, NOT_YET, UNKNOWN, NO_STATE = "holds", "partly", "not yet", "can't tell", ""
 
@@ -139,7 +152,7 @@ def _replicas(book: Notebook, ref: Ref) -> State:
     if item is None:
         return State(NOT_YET, f"there is no {ref}")
     ready, wanted = k8s.get_in(item, "status.readyReplicas", 0), k8s.get_in(item, "spec.replicas", 1)
-    return State(_word(deploy.rolled_out(item), True), f"{ready} of {wanted} replicas ready")
+    return State(_word(workloads.rolled_out(item), True), f"{ready} of {wanted} replicas ready")
 
 
 def _word(holds: bool, begun: bool = False) -> str:

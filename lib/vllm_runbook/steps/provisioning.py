@@ -10,12 +10,11 @@ from collections.abc import Sequence
 
 from .. import cluster as k8s
 from ..cluster import Object, Plan, Ref, Selection, State
-from ..cluster import explain as explaining
 from ..errors import RunbookError
 from ..manifests import manifests, mirrored
 from ..notebook import Notebook
 from ..params import Platform
-from . import gpu_nodes
+from . import gpu_nodes, workloads
 
 NAME = "karpenter"
 CRD = Ref("CustomResourceDefinition", "nodepools.karpenter.sh")
@@ -81,18 +80,7 @@ def wait_ready(book: Notebook) -> None:
     settings = book.params.platform.provisioning
     if settings.install != "manifest":
         return
-    target = Ref("Deployment", NAME, settings.namespace)
-
-    def reached(state: State) -> bool:
-        item = state.only("Deployment") or {}
-        seen = k8s.get_in(item, "status.observedGeneration", 0) >= k8s.get_in(item, "metadata.generation", 1)
-        return bool(seen and k8s.is_true(item, "Available"))
-
-    def explain(state: State) -> str:
-        return explaining.why(book.cluster, state.all("Pod"), target)
-
-    selections = [Selection.of(target), Selection("Pod", settings.namespace)]
-    k8s.wait(book.cluster, "Karpenter runs", selections, reached, seconds=_START_SECONDS, explain=explain)
+    workloads.wait_running(book, Ref("Deployment", NAME, settings.namespace), seconds=_START_SECONDS)
     book.check("Karpenter runs", True)
 
 

@@ -10,7 +10,7 @@ from ..cluster import explain as explaining
 from ..errors import RunbookError
 from ..notebook import Notebook
 from ..tables import Table
-from . import deploy
+from . import deploy, workloads
 
 _POD = "spec.template.spec.containers[0]"
 
@@ -68,7 +68,7 @@ def wait_stalled(book: Notebook) -> str:
     seen: list[str] = []
 
     def reached(state: State) -> bool:
-        for pod in deploy.new_pods(state):
+        for pod in workloads.new_pods(state):
             words = _refused(pod, state.all("Event")) or explaining.trouble(pod)
             if words and not words.startswith("not scheduled"):
                 seen.append(words)
@@ -115,11 +115,11 @@ def rollback(book: Notebook) -> int:
         RunbookError: there is no earlier version.
     """
     target = Ref("Deployment", deploy.DEPLOYMENT, book.namespace)
-    now = int(k8s.get_in(book.cluster.get(target), deploy.REVISION, 0))
+    now = int(k8s.get_in(book.cluster.get(target), workloads.REVISION, 0))
     earlier = [
-        (int(k8s.get_in(each, deploy.REVISION, 0)), each)
+        (int(k8s.get_in(each, workloads.REVISION, 0)), each)
         for each in book.cluster.list("ReplicaSet", book.namespace, labels=deploy.PODS)
-        if 0 < int(k8s.get_in(each, deploy.REVISION, 0)) < now
+        if 0 < int(k8s.get_in(each, workloads.REVISION, 0)) < now
     ]
     if not earlier:
         raise RunbookError(f"{target} has no earlier version", why=f"its revision is {now}")
@@ -138,15 +138,9 @@ def wait_done(book: Notebook) -> None:
     """Watch until every replica is of the newest version and ready; notes the check.
 
     Raises:
+        Hopeless: a pod of it can't start.
         TimedOut: with the pods' troubles.
     """
     target = Ref("Deployment", deploy.DEPLOYMENT, book.namespace)
-    k8s.wait(
-        book.cluster,
-        f"{target} is rolled out",
-        deploy.selections(book),
-        lambda state: deploy.rolled_out(state.only("Deployment")),
-        seconds=600 + book.sizing.startup.load_seconds,
-        explain=lambda state: explaining.why(book.cluster, state.all("Pod"), target),
-    )
+    workloads.wait_serving(book, target, deploy.PODS, seconds=600 + book.sizing.startup.load_seconds)
     book.check("the Deployment is back at the version of the parameters", True)
