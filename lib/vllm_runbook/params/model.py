@@ -32,7 +32,10 @@ FLAGS_WITH_FIELDS = {
 
 
 class Architecture(Strict):
-    """The numbers of the model's ``config.json`` that memory depends on. ``params_billion`` counts 1e9 parameters."""
+    """The numbers of the model's ``config.json`` that memory depends on. ``params_billion`` counts 1e9 parameters.
+
+    ``experts`` is the number of MLPs in a layer, 1 unless the model is a mixture of experts.
+    """
 
     params_billion: float = Field(gt=0)
     layers: Positive
@@ -43,6 +46,7 @@ class Architecture(Strict):
     intermediate_size: Positive
     vocab_size: Positive
     max_position_embeddings: Positive
+    experts: Positive = 1
 
     @model_validator(mode="after")
     def _heads_form_groups(self) -> Self:

@@ -31,6 +31,7 @@ def memory_figure(sizings: Sizing | Mapping[str, Sizing], title: str = "") -> go
             hovertemplate="%{y}: %{x:.2f} GiB " + part + "<extra></extra>",
         )
         for part, (colour, pattern) in LOOK.items()
+        if part != "LoRA adapters" or any(sizing.gpu.adapters for sizing in named.values())
     ]
     misfits = [label for label, sizing in named.items() if not sizing.fits]
     verdict = "fits" if not misfits else f"does not fit: {', '.join(misfits)}" if len(named) > 1 else "does not fit"
@@ -57,6 +58,7 @@ def memory_figure(sizings: Sizing | Mapping[str, Sizing], title: str = "") -> go
 
 LOOK = {
     "weights": (theme.BLUE, ""),
+    "LoRA adapters": (theme.YELLOW, "+"),
     "activations": (theme.ORANGE, "/"),
     "non-torch": (theme.GREY, "x"),
     "CUDA graphs": (theme.PURPLE, "\\"),
@@ -70,6 +72,7 @@ def _parts(sizing: Sizing) -> dict[str, int]:
     one = sizing.params.model.max_model_len * sizing.kv.bytes_per_token
     return {
         "weights": gpu.weights,
+        "LoRA adapters": gpu.adapters,
         "activations": gpu.activations,
         "non-torch": gpu.non_torch,
         "CUDA graphs": gpu.cuda_graphs,

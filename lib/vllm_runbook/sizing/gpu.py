@@ -1,9 +1,9 @@
 """GPU memory: what a server puts on each GPU, and how many tokens the rest can cache.
 
 The rule is vLLM's own (``vllm/v1/worker/gpu_worker.py``): KV cache = total x utilization - (weights +
-activation peak + non-torch) - CUDA graphs. Weights and KV cache follow from the architecture; the other
-three are measured by the server while it starts and estimated here, each with its source. The
-server's log line ``GPU KV cache size: N tokens`` is the truth to compare with.
+activation peak + non-torch) - CUDA graphs; adapters count as weights there. Weights, adapters and KV cache
+follow from the architecture; the other three are measured by the server while it starts and estimated here,
+each with its source. The server's log line ``GPU KV cache size: N tokens`` is the truth to compare with.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 
 from ..params import Model, Params, Platform
+from .adapters import adapter_bytes
 
 GIB = 2**30
 BLOCK_TOKENS = 16
@@ -40,6 +41,7 @@ class GpuBudget:
     Attributes:
         total: what the GPU has.
         usable: total x ``gpu_memory_utilization``: what the server allows itself.
+        adapters: places for LoRA adapters.
     """
 
     total: int
@@ -48,11 +50,13 @@ class GpuBudget:
     activations: int
     non_torch: int
     cuda_graphs: int
+    adapters: int = 0
 
     @property
     def kv_cache(self) -> int:
         """What is left for the KV cache; negative when nothing is."""
-        return self.usable - self.weights - self.activations - self.non_torch - self.cuda_graphs
+        used = self.weights + self.adapters + self.activations + self.non_torch + self.cuda_graphs
+        return self.usable - used
 
 
 @dataclass(frozen=True)
@@ -171,6 +175,7 @@ def gpu_budget(params: Params) -> GpuBudget:
         activations=activation_bytes(model, params.platform),
         non_torch=NON_TORCH_ONE_GPU if model.gpus == 1 else NON_TORCH_MORE_GPUS,
         cuda_graphs=0 if eager else layers_per_gpu(model) * GRAPH_BYTES_PER_LAYER,
+        adapters=adapter_bytes(model, layers_per_gpu(model), DTYPE_BYTES[model.dtype]),
     )
 
 

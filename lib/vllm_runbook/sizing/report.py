@@ -24,6 +24,7 @@ def _gpu_rows(sizing: Sizing) -> list[tuple[str, str, str]]:
         ("GPUs per replica", str(model.gpus), f"of {sizing.params.platform.gpu.per_node} per node"),
         ("GPU memory the server uses", _gib(gpu.usable), f"{_gib(gpu.total)} x {model.gpu_memory_utilization:g}"),
         ("weights per GPU", _gib(gpu.weights), split),
+        *([("LoRA adapters", _gib(gpu.adapters), "max_loras x max_lora_rank x widths")] if gpu.adapters else []),
         ("activation peak", _gib(gpu.activations), "estimate; the server measures it"),
         ("non-torch memory", _gib(gpu.non_torch), "estimate; the server measures it"),
         ("CUDA graphs", _gib(gpu.cuda_graphs), "estimate; the server measures it"),

@@ -112,7 +112,7 @@ def test_activation_estimate_against_published_logs(model: str, tp: int, measure
 def test_the_budget_adds_up_and_the_cache_is_whole_blocks() -> None:
     sized = sizing.size(load("qwen3-8b"))
     gpu = sized.gpu
-    parts = gpu.weights + gpu.activations + gpu.non_torch + gpu.cuda_graphs + gpu.kv_cache
+    parts = gpu.weights + gpu.adapters + gpu.activations + gpu.non_torch + gpu.cuda_graphs + gpu.kv_cache
     assert parts == gpu.usable == int(80 * GIB * 0.92)
     assert sized.kv.tokens == sized.kv.blocks * 16
     assert sized.kv.tokens * sized.kv.bytes_per_token <= gpu.kv_cache
