@@ -99,7 +99,7 @@ def text(spec: Board) -> str:
     """The dashboard as JSON."""
     built = board(spec).build()
     for variable in built.templating.list_val or ():
-        variable.auto = None  # of intervals only: Grafana's own types have it nowhere else
+        variable.auto = variable.auto_count = variable.auto_min = None  # of intervals only, by Grafana's own types
     return JSONEncoder(sort_keys=True, indent=1).encode(built) + "\n"
 
 
