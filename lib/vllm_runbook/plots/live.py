@@ -15,6 +15,8 @@ one supersedes the first.
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import threading
 import time
@@ -67,12 +69,22 @@ def mimebundle(fig: go.Figure) -> dict[str, Any]:
 
     Headless there is HTML too, because nbconvert shows nothing else; its script (5 MB) comes once
     per notebook, with the first figure. RUNBOOK_PLOT_HTML=0 leaves it out, for a page that draws by itself.
+
+    Plotly's own renderers would do the same, but load nbformat and with it the grammar of all internationalized
+    addresses: over a second of every kernel's time.
     """
-    with_html = headless() and os.environ.get("RUNBOOK_PLOT_HTML", "1") != "0"
-    wanted = "plotly_mimetype+notebook" if with_html else "plotly_mimetype"
-    if pio.renderers.default != wanted:
-        pio.renderers.default = wanted
-    return {**fig._repr_mimebundle_(), "text/plain": alt_text(fig)}
+    bundle: dict[str, Any] = {"application/vnd.plotly.v1+json": json.loads(fig.to_json()), "text/plain": alt_text(fig)}
+    if headless() and os.environ.get("RUNBOOK_PLOT_HTML", "1") != "0":
+        bundle["text/html"] = _html(fig, with_script=next(_HTML_FIGURES) == 0)
+    return bundle
+
+
+#: Counts the figures that this kernel has given as HTML.
+_HTML_FIGURES = itertools.count()
+
+
+def _html(fig: go.Figure, *, with_script: bool) -> str:
+    return cast(str, pio.to_html(fig, include_plotlyjs=with_script, full_html=False, validate=False))
 
 
 #: The view that follows each source now, by the source's id; not every source can be hashed.
