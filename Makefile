@@ -13,6 +13,9 @@ ENGINE ?= simulated
 DEMO_simulated := --all
 DEMO_vllm := 00 01 02 03 04 05 10 --params-file tools/vllm/run.yaml
 
+# Hundreds of processes start in a test run: none of them compiles the sources anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test nbval lab lint lock clean binaries vllm conformance
 .DEFAULT_GOAL := help
 

@@ -268,3 +268,18 @@ def test_an_error_in_the_block_comes_through_after_the_figure(capsys: pytest.Cap
         raise RuntimeError("broken")
     assert "Weights on the volume" in capsys.readouterr().out
     assert progress._listeners == []
+
+
+WEIGHTS = """
+import os, sys
+os.environ["RUNBOOK_HEADLESS"] = "1"
+first, second = (plots.mimebundle(progress.figure())["text/html"] for _ in range(2))
+print(len(first) > 10**6 > len(second), sorted({"nbformat", "jsonschema", "kubernetes.client.api"} & set(sys.modules)))
+"""
+
+
+def test_a_figure_brings_its_script_once_and_no_library_that_it_does_not_need() -> None:
+    """What each kernel would have to load: an IRI grammar (with nbformat), every model of Kubernetes' API."""
+    code = f"import vllm_runbook.notebook, vllm_runbook.steps.deploy\n{SETUP}\n{WEIGHTS}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "True []\n", done.stderr
