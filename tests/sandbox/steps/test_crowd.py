@@ -125,7 +125,7 @@ def test_a_controller_that_does_not_come_up_is_explained(begin: Begin) -> None:
     book = begin(STEP, **{"images.mirror": "mirror.example.com"})
     book.apply(crowd.plan(book))
     try:
-        with pytest.raises(TimedOut, match="Deployment crowd/kwok-controller is available") as raised:
+        with pytest.raises(TimedOut, match="Deployment crowd/kwok-controller runs") as raised:
             crowd.wait_ready(book, seconds=3)
         assert "mirror.example.com/kwok/kwok" in raised.value.why
     finally:
