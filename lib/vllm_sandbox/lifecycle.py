@@ -132,7 +132,7 @@ def up(name: str, config: SandboxConfig, say: Say = print) -> ControlPlane:
             say(f"sandbox {name} is {now.state}: cleaning up what is left of it")
             _remove(name)
         try:
-            with _alone_on_this_machine():
+            with alone_on_this_machine():
                 state = _reserve(name, config)
                 _start(plane, state, found, say)
         except BaseException:
@@ -245,7 +245,7 @@ def _locked(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _alone_on_this_machine() -> Iterator[None]:
+def alone_on_this_machine() -> Iterator[None]:
     """From the choice of addresses until they are in use: two that start at once must not choose the same.
 
     In the cache, which sandboxes with other state directories share.

@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 import yaml
 
+from vllm_sandbox import lifecycle
 from vllm_sandbox.binaries.ensure import ensure
 from vllm_sandbox.binaries.table import CONTROL_PLANE
 from vllm_sandbox.config import SandboxConfig
@@ -50,12 +51,9 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory, binaries: dict[str, Pat
     kwokctl = [str(binaries["kwokctl"]), "--config", str(work / "kwokctl.yaml"), "--name", name]
     env = {**os.environ, "KWOK_WORKDIR": str(work / "kwok")}
     file = work / "kubeconfig"
-    subprocess.run(
-        [*kwokctl, "create", "cluster", "--kubeconfig", str(file), "--wait", "60s"],
-        env=env,
-        check=True,
-        capture_output=True,
-    )
+    create = [*kwokctl, "create", "cluster", "--kubeconfig", str(file), "--wait", "60s"]
+    with lifecycle.alone_on_this_machine():  # kwokctl, too, chooses ports first and uses them later
+        subprocess.run(create, env=env, check=True, capture_output=True)
     try:
         yield file
     finally:
