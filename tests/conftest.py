@@ -32,6 +32,25 @@ LASTING = (
     "validatingwebhookconfigurations",
 )
 
+#: Files that take minutes begin first, so that no process is left with one when the others have nothing to do.
+LONGEST = (
+    "test_under_load.py",
+    "test_story.py",
+    "test_spot.py",
+    "test_exact_rights.py",
+    "test_drills.py",
+    "test_faults_under_load.py",
+    "test_canary.py",
+    "test_multi_model.py",
+    "test_nightly.py",
+    "test_run.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
