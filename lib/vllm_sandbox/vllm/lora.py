@@ -89,13 +89,17 @@ def load(args: Namespace) -> list[Adapter]:
     return adapters
 
 
-def reserved_bytes(args: Namespace, model: Checkpoint) -> int:
-    """GPU memory for ``--max-loras`` adapters of the largest rank: both matrices of every linear layer."""
+def reserved_bytes(args: Namespace, model: Checkpoint, layers: int) -> int:
+    """GPU memory for ``--max-loras`` adapters of the largest rank: both matrices of every module (``lora/layers``).
+
+    Tensor parallelism cuts one of the two: the output's side of q, k, v, gate and up, the input's of o and down.
+    """
     if not args.enable_lora:
         return 0
     queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
-    width = 2 * (model.hidden + queries) + 2 * (model.hidden + keys) + 3 * (model.hidden + model.intermediate)
-    return int(args.max_loras) * int(args.max_lora_rank) * width * model.layers * 2
+    cut = 2 * queries + 2 * keys + 3 * model.intermediate
+    width = layers * (7 * model.hidden + cut / args.tensor_parallel_size) + 2 * (model.vocab + model.hidden)
+    return int(args.max_loras * args.max_lora_rank * width * 2)
 
 
 class Request(Protocol):

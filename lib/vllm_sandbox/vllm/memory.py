@@ -126,7 +126,7 @@ def lay_out(args: Namespace, model: Checkpoint, gpu: Gpu) -> Layout:
     seqs, tokens = scheduler_limits(args, gpu)
     length = max_model_len(args, model)
     layers = math.ceil(model.layers / pp)
-    weights = weights_per_gpu(args, model) + lora.reserved_bytes(args, model) // tp
+    weights = weights_per_gpu(args, model) + lora.reserved_bytes(args, model, layers)
     projections = 2 * model.hidden * model.intermediate * 2 / tp
     if weights > gpu.memory_bytes:  # while loading, at one layer's gate and up projections
         raise _out_of_memory(projections, min(projections / 2, 2**27), gpu)
