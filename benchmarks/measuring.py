@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
 import subprocess
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vllm_sandbox import binaries, lifecycle, processes
 from vllm_sandbox.config import SandboxConfig
@@ -37,13 +39,18 @@ def machine() -> str:
 
 
 @contextlib.contextmanager
-def sandbox() -> Iterator[Path]:
+def sandbox(**settings: Any) -> Iterator[Path]:
     """A sandbox called default; its kubeconfig."""
-    plane = lifecycle.up("default", SandboxConfig())
+    plane = lifecycle.up("default", SandboxConfig(**settings))
     try:
         yield plane.kubeconfig
     finally:
         lifecycle.down("default")
+
+
+def id_of(kubeconfig: Path) -> str:
+    """The sandbox's id, which all of its processes carry."""
+    return str(json.loads((kubeconfig.parent / "state.json").read_text())["id"])
 
 
 @contextlib.contextmanager

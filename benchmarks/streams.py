@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from measuring import Row, cpu_seconds, kubectl, runbook, sandbox
+from measuring import Row, cpu_seconds, id_of, kubectl, runbook, sandbox
 
 RATE, QUIET, TOKENS, SECONDS = 50, 5, 64, 20
 BUDGET = 1.5
@@ -23,7 +23,7 @@ def measure() -> list[Row]:
             kubectl(kubeconfig, "-n", "llm", "get", "pods", "-o", "json", "-l", "app.kubernetes.io/name=vllm-inference")
         )
         url = f"http://{pods['items'][0]['status']['podIP'].replace('10.', '127.', 1)}:8000"
-        sandbox_id = _sandbox_id(kubeconfig.parent)
+        sandbox_id = id_of(kubeconfig)
         quiet = _load(url, QUIET, SECONDS // 2)["ttft_seconds"]["p50"]
         before, began = cpu_seconds(sandbox_id), time.monotonic()
         result = _load(url, RATE, SECONDS)
@@ -67,11 +67,6 @@ def _load(url: str, rate: int, seconds: int) -> dict[str, Any]:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
-
-
-def _sandbox_id(directory: Path) -> str:
-    state = json.loads((directory / "state.json").read_text())
-    return str(state["id"])
 
 
 def _is_server(pid: int) -> bool:

@@ -53,6 +53,7 @@ class SandboxConfig(_Strict):
             get ``10.(244-slot).0.0/16``, Services ``10.(96+slot).0.0/16``, each served on the
             loopback address with first octet 127.
         images: Python modules that register images of the user's own (docs/images.md).
+        node_grace_seconds: silence after which the controller manager takes a node for lost.
         engine: what pods of vllm/vllm-openai run: the simulated server, or the real one on this machine's CPU.
     """
 
@@ -60,6 +61,8 @@ class SandboxConfig(_Strict):
     time_scale: Annotated[float, Field(ge=1)] = 20
     slot: Annotated[int, Field(ge=0, le=31)] = 0
     images: tuple[str, ...] = ()
+    # nodes renew their lease every 5 s: four misses, and a dead node shows in time for a drill
+    node_grace_seconds: Annotated[int, Field(ge=10)] = 20
     engine: Literal["simulated", "vllm"] = "simulated"
 
     @property

@@ -128,8 +128,7 @@ class ControlPlane:
                     {
                         "horizontal-pod-autoscaler-sync-period": "5s",
                         "node-monitor-period": "5s",
-                        # nodes renew their lease every 5 s: four misses, and a dead node shows in time for a drill
-                        "node-monitor-grace-period": "20s",
+                        "node-monitor-grace-period": f"{config.node_grace_seconds}s",
                     },
                 ),
             ],
