@@ -25,3 +25,9 @@ def test_a_command_does_not_load_the_others() -> None:
     code += "; print(sorted({'vllm_runbook.doctor', 'plotly', 'papermill'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.endswith("\n[]\n"), done.stdout + done.stderr
+
+
+def test_a_run_does_not_load_a_grammar_of_addresses() -> None:
+    code = "import sys, vllm_runbook.runner.run, nbformat, papermill; print('lark' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "False\n", done.stdout + done.stderr
