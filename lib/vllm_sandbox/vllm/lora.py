@@ -99,7 +99,7 @@ def reserved_bytes(args: Namespace, model: Checkpoint, layers: int) -> int:
     queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
     cut = 2 * queries + 2 * keys + 3 * model.intermediate
     width = layers * (7 * model.hidden + cut / args.tensor_parallel_size) + 2 * (model.vocab + model.hidden)
-    return int(args.max_loras * args.max_lora_rank * width * 2)
+    return int(int(args.max_loras) * int(args.max_lora_rank) * width * 2)
 
 
 class Request(Protocol):

@@ -13,7 +13,7 @@ TOY = Checkpoint(Path(), 2, 64, 128, heads=4, kv_heads=2, head_dim=32, vocab=204
 
 
 def _flags(**given: object) -> Namespace:
-    return Namespace(**{"enable_lora": True, "max_loras": 3, "max_lora_rank": 8, "tensor_parallel_size": 1, **given})
+    return Namespace(**{"enable_lora": True, "max_loras": 3, "max_lora_rank": "8", "tensor_parallel_size": 1, **given})
 
 
 def test_as_much_as_a_real_server_took() -> None:
