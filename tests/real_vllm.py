@@ -5,25 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from simulated_vllm import Server, Start, begin, free_port
+from simulated_vllm import Server, Start, begin, free_port, listens
 from vllm_sandbox.real_vllm import install, start
 
 #: A start takes half a minute on two idle cores (imports in three processes), and minutes on busy ones.
 START_S = 600
-
-
-def _listens(server: Server) -> None:
-    """Wait until the port is open."""
-    deadline = time.monotonic() + 10
-    with socket.socket() as client:
-        while client.connect_ex((server.host, server.port)):
-            assert time.monotonic() < deadline, server.said
 
 
 @contextlib.contextmanager
@@ -51,7 +41,7 @@ def servers(models: Callable[[str], Path]) -> Iterator[Start]:
             started.append(server)
             if ready:
                 server.wait_for("Application startup complete")
-                _listens(server)  # uvicorn says so just before
+                listens(server)
             return server
 
         try:

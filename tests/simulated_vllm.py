@@ -111,6 +111,14 @@ class Server:
             return answer.status, await answer.text()
 
 
+def listens(server: Server) -> None:
+    """Wait until the port is open: uvicorn says that it has started just before."""
+    deadline = time.monotonic() + 10
+    with socket.socket() as client:
+        while client.connect_ex((server.host, server.port)):
+            assert time.monotonic() < deadline, server.said
+
+
 async def metric(server: Server, name: str, **labels: str) -> float:
     """The value of the first such sample on the server's metrics page."""
     _, text = await server.get("/metrics")

@@ -53,8 +53,11 @@ def _chunks(text: str) -> list[Any]:
 
 
 def last_reason(text: str) -> str | None:
-    """finish_reason of a stream's last chunk with an answer in it."""
-    reason: str | None = [chunk for chunk in _chunks(text) if chunk["choices"]][-1]["choices"][0]["finish_reason"]
+    """finish_reason of a stream's last chunk with an answer in it; "error" where an error ends it."""
+    chunks = _chunks(text)
+    if "error" in chunks[-1]:
+        return "error"
+    reason: str | None = [chunk for chunk in chunks if chunk["choices"]][-1]["choices"][0]["finish_reason"]
     return reason
 
 

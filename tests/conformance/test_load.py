@@ -17,13 +17,15 @@ from simulated_vllm import RECORDINGS, Server, Start, metric
 from vllm_client import chat, last_reason, tokens_of
 
 BUSY = "The engine is currently busy and cannot accept new requests. Please try again later or on a different instance."
+#: One metrics page: values by name and labels.
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 OVERLOADED = ("--max-num-seqs", "2", "--max-num-queued-reqs", "4", "--max-model-len", "1024")
 
 
 class Since:
     """How much a server's counters have grown since now."""
 
-    def __init__(self, server: Server, before: dict[tuple[str, frozenset[tuple[str, str]]], float]) -> None:
+    def __init__(self, server: Server, before: Samples) -> None:
         self._server = server
         self._before = before
 
@@ -32,19 +34,21 @@ class Since:
         return cls(server, await _samples(server))
 
     async def __call__(self, name: str, **labels: str) -> float:
-        found = [
-            (key, value)
-            for key, value in (await _samples(self._server)).items()
-            if key[0] == name and labels.items() <= dict(key[1]).items()
-        ]
-        assert found, f"no {name}{labels}"
-        return sum(value - self._before.get(key, 0) for key, value in found)
+        now = await _samples(self._server)
+        return _total({key: value - self._before.get(key, 0) for key, value in now.items()}, name, **labels)
 
 
-async def _samples(server: Server) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+async def _samples(server: Server) -> Samples:
     _, text = await server.get("/metrics")
     families = text_string_to_metric_families(text)
     return {(each.name, frozenset(each.labels.items())): each.value for family in families for each in family.samples}
+
+
+def _total(samples: Samples, name: str, **labels: str) -> float:
+    """The sum of what has this name and these labels."""
+    found = [value for key, value in samples.items() if key[0] == name and labels.items() <= dict(key[1]).items()]
+    assert found, f"no {name}{labels}"
+    return sum(found)
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -71,10 +75,11 @@ async def test_more_than_the_batch_waits(server: Server) -> None:
     async with aiohttp.ClientSession() as session:
         tasks = [asyncio.create_task(chat(session, server, 400, stream=True)) for _ in range(8)]
         async with asyncio.timeout(30):
-            while await metric(server, "vllm:num_requests_waiting") != 4:
+            while _total(page := await _samples(server), "vllm:num_requests_waiting") != 4:
                 assert not all(task.done() for task in tasks)
-        assert await metric(server, "vllm:num_requests_running") == 4
-        assert await metric(server, "vllm:num_requests_waiting_by_reason", reason="capacity") == 4
+        # of the same moment: four short answers may have ended before the next page
+        assert _total(page, "vllm:num_requests_running") == 4
+        assert _total(page, "vllm:num_requests_waiting_by_reason", reason="capacity") == 4
         assert {last_reason(text) for _, text in await asyncio.gather(*tasks)} == {"length"}
     assert await metric(server, "vllm:num_requests_running") == 0
     assert await since("vllm:generation_tokens_total") == 3200
@@ -118,7 +123,13 @@ async def _streams_then_sigterm(server: Server, tokens: int) -> tuple[list[tuple
                 assert not any(task.done() for task in tasks)
         server.process.send_signal(signal.SIGTERM)
         probe = asyncio.create_task(_while_ending(server))
-        return list(await asyncio.gather(*tasks)), probe
+        try:
+            async with asyncio.timeout(60):
+                return list(await asyncio.gather(*tasks)), probe
+        except TimeoutError:
+            probe.cancel()
+            server.process.kill()
+            raise
 
 
 async def _while_ending(server: Server) -> dict[str, int]:
@@ -136,10 +147,17 @@ async def _while_ending(server: Server) -> dict[str, int]:
     return seen
 
 
-async def test_sigterm_aborts_by_default(start: Start) -> None:
+async def test_sigterm_aborts_by_default(start: Start, real: bool) -> None:
     """Recorded: status 200 and [DONE], and far too few tokens."""
     server = start("--max-num-seqs", "4", "--max-model-len", "1024")
-    answers, probe = await _streams_then_sigterm(server, 900)
+    try:
+        answers, probe = await _streams_then_sigterm(server, 900)
+    except TimeoutError:
+        if real:
+            pytest.xfail("vLLM 0.32.0, whose engine ended first: streams stay open until it is killed (real-vllm.md)")
+        raise
+    if real and "error" in {last_reason(text) for _, text in answers}:
+        pytest.xfail("vLLM 0.32.0, whose engine ended first: streams end with an error (real-vllm.md)")
     began = time.monotonic()
     assert server.process.wait(20) == 0
     assert time.monotonic() - began < 5
@@ -163,7 +181,7 @@ async def test_sigterm_drains_when_told_to(start: Start) -> None:
     assert await probe == {"/health": 200, "/v1/chat/completions": 500}
 
 
-async def test_a_drain_that_takes_too_long_ends_in_aborts(start: Start) -> None:
+async def test_a_drain_that_takes_too_long_ends_in_aborts(start: Start, real: bool) -> None:
     server = start("--max-num-seqs", "1", "--max-model-len", "1024", "--shutdown-timeout", "1")
     async with aiohttp.ClientSession() as session:
         tasks = [asyncio.create_task(chat(session, server, 900, stream=True)) for _ in range(4)]
@@ -171,9 +189,17 @@ async def test_a_drain_that_takes_too_long_ends_in_aborts(start: Start) -> None:
             while await metric(server, "vllm:num_requests_waiting") != 3:
                 assert not any(task.done() for task in tasks)
         server.process.send_signal(signal.SIGTERM)
-        answers = await asyncio.gather(*tasks)
+        try:
+            async with asyncio.timeout(60):
+                answers = await asyncio.gather(*tasks)
+        except TimeoutError:
+            server.process.kill()
+            if real:
+                pytest.xfail("vLLM 0.32.0, whose engine ended first: streams stay open until it is killed")
+            raise
     assert server.process.wait(20) == 0
-    assert "abort" in {last_reason(text) for _, text in answers}
+    ends = {last_reason(text) for _, text in answers}
+    assert "abort" in ends or (real and "error" in ends)  # of the real one: which is first, engine or last outputs
 
 
 def families(text: str) -> dict[str, dict[str, Any]]:

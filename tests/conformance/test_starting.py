@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from simulated_vllm import Server, Start
+from simulated_vllm import Server, Start, listens
 
 Models = Callable[[str], Path]
 
@@ -95,11 +96,16 @@ def test_the_port_refuses_until_the_model_is_loaded(start: Start) -> None:
     with socket.socket() as client:
         assert client.connect_ex((server.host, server.port)) != 0
     server.wait_for("Application startup complete")
-    with socket.socket() as client:
-        assert client.connect_ex((server.host, server.port)) == 0
+    listens(server)
 
 
-def test_sigterm_while_loading_ends_it(start: Start) -> None:
+def test_sigterm_while_loading_ends_it(start: Start, real: bool) -> None:
     server = start(ready=False, environment={"SANDBOX_TIME_SCALE": "1"})
     server.wait_for("Starting to load model")
-    assert server.stop() == 0
+    try:
+        assert server.stop() == 0
+    except subprocess.TimeoutExpired:
+        server.process.kill()
+        if real:
+            pytest.xfail("vLLM 0.32.0: neither starts nor ends (real-vllm.md)")
+        raise
