@@ -91,9 +91,9 @@ class Cluster:
 
     def wait_defined(self, *kinds: str) -> None:
         """Wait until the API server serves kinds whose definitions were just made."""
-        for kind in kinds:  # not by the condition: right after its making a definition has none
-            path = "jsonpath={.status.conditions[?(@.type=='Established')].status}"
-            self.wait(f"crd/{kind}", f"{path}=True")
+        for kind in kinds:  # names first: before they are accepted there are no conditions, for kubectl an error
+            self.wait(f"crd/{kind}", f"jsonpath={{.status.acceptedNames.plural}}={kind.partition('.')[0]}")
+            self.wait(f"crd/{kind}", "condition=Established")
 
     def wait(self, what: str, condition: str, timeout: float = 60) -> None:
         self.kubectl("wait", what, f"--for={condition}", f"--timeout={timeout}s", timeout=timeout + 15)
