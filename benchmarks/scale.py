@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 import tempfile
 import threading
@@ -22,7 +21,7 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from measuring import PAGE, cpu_seconds, id_of, machine, runbook_peak_mib, sandbox, section, write_section
+from measuring import PAGE, cpu_seconds, id_of, kubectl, machine, runbook_peak_mib, sandbox, section, write_section
 
 from vllm_runbook import doctor, notebook
 from vllm_runbook.cluster import Object, Selection, wait
@@ -30,22 +29,22 @@ from vllm_runbook.cluster.ownership import OURS
 from vllm_runbook.notebook import Notebook
 from vllm_runbook.plots import PodTimeline, nodes_figure
 from vllm_runbook.steps import crowd, disruption, gpu_nodes, overview, teardown
-from vllm_sandbox import processes
 
 PODS_PER_NODE, TIMES = 10, 3
 #: Pods of each step.
 SIZES = (500, 5_000, 50_000)
 _NOISE = 1.25
-#: A stopped KWOK renews no lease: its nodes must not be taken for lost meanwhile.
+#: Without KWOK nobody renews leases: its nodes must not be taken for lost meanwhile.
 _GRACE_S = 3600
 #: At rest the control plane and the nodes of the sandbox take this much of a CPU, and get there within this time.
 _QUIET_CORES, _QUIET_S = 0.3, 300
+_KWOK = f"app.kubernetes.io/name={crowd.CONTROLLER}"
 STEP, HEADING = "05_observability", "## Scale"
 
 HEAD = f"""{HEADING}
 
 `python benchmarks/scale.py` measures this table anew (in half an hour). KWOK plays the pods and nodes; API server,
-etcd, scheduler and controller manager are real and share the machine with what is measured. KWOK itself is stopped
+etcd, scheduler and controller manager are real and share the machine with what is measured. KWOK itself is away
 while something is measured: the leases of 5,000 nodes would keep both CPUs busy. Each column has ten times the pods and
 nodes of the one before; *growth* is the last column over the one before: 10 is linear, and
 below that nothing grows worse than the cluster. Medians of {TIMES}.
@@ -58,8 +57,6 @@ def measures(book: Notebook) -> Iterator[tuple[str, Callable[[], object]]]:
     everywhere = notebook.begin(STEP, "sandbox", "tiny", {"namespace": crowd.NAMESPACE})
     labelled = Selection("Pod", crowd.NAMESPACE, labels=crowd.SELECTOR)
     watched = Selection("Pod", crowd.NAMESPACE, labels=OURS, metadata_only=True)
-    pods = list(book.cluster.list("Pod", crowd.NAMESPACE))
-    nodes = [_with_gpus(node) for node in book.cluster.list("Node")]
     yield "all pods listed, whole, in pages", lambda: sum(1 for _ in book.cluster.list("Pod"))
     yield "all pods listed, metadata only", lambda: crowd.count(book)
     yield "1 % of the pods listed, by label", lambda: list(book.cluster.list("Pod", labels=crowd.SELECTOR))
@@ -71,6 +68,8 @@ def measures(book: Notebook) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "what teardown would find (10)", lambda: teardown.created(book)
     yield "doctor, a namespace with a pod that waits for a GPU", lambda: _doctor(book)
     yield "doctor, the namespace with all the pods", lambda: _doctor(everywhere)
+    pods = list(book.cluster.list("Pod", crowd.NAMESPACE))
+    nodes = [_with_gpus(node) for node in book.cluster.list("Node")]
     yield "plot: timeline of all pods", lambda: _timeline(pods)
     yield "plot: GPUs of all nodes", lambda: nodes_figure(nodes, pods).to_json()
 
@@ -121,13 +120,12 @@ def main(sizes: tuple[int, ...]) -> int:
         os.environ.pop("KUBECONFIG", None)
         with sandbox(node_grace_seconds=_GRACE_S) as kubeconfig:
             book = notebook.begin(STEP, "sandbox", "tiny")
-            sandbox_id = id_of(kubeconfig)
             _pending(book)
             book.apply(crowd.plan(book))
             crowd.wait_ready(book)
             for pods in sizes:
                 crowd.populate(book, pods, pods_per_node=PODS_PER_NODE)
-                with _still(sandbox_id):
+                with _still(kubeconfig):
                     _measure(book, pods, found)
     if sizes == SIZES:
         write_section(PAGE, HEADING, HEAD + _table(sizes, found))
@@ -144,20 +142,22 @@ def _measure(book: Notebook, pods: int, found: dict[str, list[float]]) -> None:
 
 
 @contextlib.contextmanager
-def _still(sandbox_id: str) -> Iterator[None]:
-    """KWOK stands still, and the control plane has done what it left."""
-    kwok = [pid for pid in processes.marked(sandbox_id) if Path(f"/proc/{pid}/exe").resolve().name == "kwok"]
-    assert kwok, "no process of KWOK found"
-    for pid in kwok:
-        os.kill(pid, signal.SIGSTOP)
+def _still(kubeconfig: Path) -> Iterator[None]:
+    """KWOK is away, and the control plane has done what it left."""
+    deployment = f"deployment/{crowd.CONTROLLER}"
+
+    def scale(replicas: int) -> None:
+        kubectl(kubeconfig, "-n", crowd.NAMESPACE, "scale", deployment, f"--replicas={replicas}")
+
+    scale(0)
     try:
+        kubectl(kubeconfig, "-n", crowd.NAMESPACE, "wait", "--for=delete", "pod", "-l", _KWOK, "--timeout=120s")
         deadline = time.monotonic() + _QUIET_S
-        while _cores(sandbox_id) > _QUIET_CORES:
+        while _cores(id_of(kubeconfig)) > _QUIET_CORES:
             assert time.monotonic() < deadline, "the control plane doesn't come to rest"
         yield
     finally:
-        for pid in kwok:
-            os.kill(pid, signal.SIGCONT)
+        scale(1)
 
 
 def _cores(sandbox_id: str, seconds: float = 3) -> float:
