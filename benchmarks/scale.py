@@ -2,7 +2,7 @@
 
 ``.venv/bin/python benchmarks/scale.py`` brings a sandbox up, lets KWOK play 5,000 nodes with 50,000 pods in three
 steps, each ten times the one before, and writes its section of docs/benchmarks.md. A step that costs more than ten
-times what the one before cost, and a quarter for noise, has grown worse than linearly, and the program ends with 1.
+times what the one before cost has grown worse than linearly, and the program ends with 1.
 Allow half an hour on two cores.
 """
 
@@ -33,7 +33,6 @@ from vllm_runbook.steps import crowd, disruption, gpu_nodes, overview, teardown
 PODS_PER_NODE, TIMES = 10, 3
 #: Pods of each step.
 SIZES = (500, 5_000, 50_000)
-_NOISE = 1.25
 #: Without KWOK nobody renews leases: its nodes must not be taken for lost meanwhile.
 _GRACE_S = 3600
 #: At rest the control plane and the nodes of the sandbox take this much of a CPU, and get there within this time.
@@ -129,7 +128,7 @@ def main(sizes: tuple[int, ...]) -> int:
                     _measure(book, pods, found)
     if sizes == SIZES:
         write_section(PAGE, HEADING, HEAD + _table(sizes, found))
-    return int(any(_growth(values) > _NOISE * sizes[-1] / sizes[-2] for values in found.values()))
+    return int(any(_growth(values) > sizes[-1] / sizes[-2] for values in found.values()))
 
 
 def _measure(book: Notebook, pods: int, found: dict[str, list[float]]) -> None:
