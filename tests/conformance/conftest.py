@@ -6,7 +6,9 @@ tested in tests/sandbox/vllm.
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,26 @@ def _running(real: bool, models: Models) -> Iterator[Start]:
             yield run
     except SandboxError as error:
         pytest.fail(error.message, pytrace=False)
+
+
+MayHang = Callable[[Server, str], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def may_hang(real: bool) -> MayHang:
+    """``with may_hang(server, why):`` a wait in which the real server, alone, is known to hang; it is killed then."""
+
+    @contextmanager
+    def watch(server: Server, why: str) -> Iterator[None]:
+        try:
+            yield
+        except (TimeoutError, subprocess.TimeoutExpired):
+            server.process.kill()
+            if real:
+                pytest.xfail(f"vLLM 0.32.0: {why} (docs/real-vllm.md)")
+            raise
+
+    return watch
 
 
 @pytest.fixture

@@ -16,7 +16,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from simulated_vllm import RECORDINGS, Server, Start, metric
 from vllm_client import chat, last_reason, tokens_of
 
+from .conftest import MayHang
+
 BUSY = "The engine is currently busy and cannot accept new requests. Please try again later or on a different instance."
+OPEN = "its engine ended first, streams stay open until it is killed"
 #: One metrics page: values by name and labels.
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 OVERLOADED = ("--max-num-seqs", "2", "--max-num-queued-reqs", "4", "--max-model-len", "1024")
@@ -128,7 +131,6 @@ async def _streams_then_sigterm(server: Server, tokens: int) -> tuple[list[tuple
                 return list(await asyncio.gather(*tasks)), probe
         except TimeoutError:
             probe.cancel()
-            server.process.kill()
             raise
 
 
@@ -147,17 +149,13 @@ async def _while_ending(server: Server) -> dict[str, int]:
     return seen
 
 
-async def test_sigterm_aborts_by_default(start: Start, real: bool) -> None:
+async def test_sigterm_aborts_by_default(start: Start, real: bool, may_hang: MayHang) -> None:
     """Recorded: status 200 and [DONE], and far too few tokens."""
     server = start("--max-num-seqs", "4", "--max-model-len", "1024")
-    try:
+    with may_hang(server, OPEN):
         answers, probe = await _streams_then_sigterm(server, 900)
-    except TimeoutError:
-        if real:
-            pytest.xfail("vLLM 0.32.0, whose engine ended first: streams stay open until it is killed (real-vllm.md)")
-        raise
     if real and "error" in {last_reason(text) for _, text in answers}:
-        pytest.xfail("vLLM 0.32.0, whose engine ended first: streams end with an error (real-vllm.md)")
+        pytest.xfail("vLLM 0.32.0: its engine ended first, streams end with an error (docs/real-vllm.md)")
     began = time.monotonic()
     assert server.process.wait(20) == 0
     assert time.monotonic() - began < 5
@@ -181,7 +179,7 @@ async def test_sigterm_drains_when_told_to(start: Start) -> None:
     assert await probe == {"/health": 200, "/v1/chat/completions": 500}
 
 
-async def test_a_drain_that_takes_too_long_ends_in_aborts(start: Start, real: bool) -> None:
+async def test_a_drain_that_takes_too_long_ends_in_aborts(start: Start, real: bool, may_hang: MayHang) -> None:
     server = start("--max-num-seqs", "1", "--max-model-len", "1024", "--shutdown-timeout", "1")
     async with aiohttp.ClientSession() as session:
         tasks = [asyncio.create_task(chat(session, server, 900, stream=True)) for _ in range(4)]
@@ -189,14 +187,9 @@ async def test_a_drain_that_takes_too_long_ends_in_aborts(start: Start, real: bo
             while await metric(server, "vllm:num_requests_waiting") != 3:
                 assert not any(task.done() for task in tasks)
         server.process.send_signal(signal.SIGTERM)
-        try:
+        with may_hang(server, OPEN):
             async with asyncio.timeout(60):
                 answers = await asyncio.gather(*tasks)
-        except TimeoutError:
-            server.process.kill()
-            if real:
-                pytest.xfail("vLLM 0.32.0, whose engine ended first: streams stay open until it is killed")
-            raise
     assert server.process.wait(20) == 0
     ends = {last_reason(text) for _, text in answers}
     assert "abort" in ends or (real and "error" in ends)  # of the real one: which is first, engine or last outputs

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import socket
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from simulated_vllm import Server, Start, listens
+
+from .conftest import MayHang
 
 Models = Callable[[str], Path]
 
@@ -102,13 +103,8 @@ def test_the_port_refuses_until_the_model_is_loaded(start: Start, real: bool) ->
         assert client.connect_ex((server.host, server.port)) == 0
 
 
-def test_sigterm_while_loading_ends_it(start: Start, real: bool) -> None:
+def test_sigterm_while_loading_ends_it(start: Start, may_hang: MayHang) -> None:
     server = start(ready=False, environment={"SANDBOX_TIME_SCALE": "1"})
     server.wait_for("Starting to load model")
-    try:
+    with may_hang(server, "it neither starts nor ends"):
         assert server.stop() == 0
-    except subprocess.TimeoutExpired:
-        server.process.kill()
-        if real:
-            pytest.xfail("vLLM 0.32.0: neither starts nor ends (real-vllm.md)")
-        raise
