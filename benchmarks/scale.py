@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -25,6 +26,8 @@ from measuring import PAGE, cpu_seconds, id_of, kubectl, machine, runbook_peak_m
 
 from vllm_runbook import doctor, notebook
 from vllm_runbook.cluster import Object, Selection, wait
+from vllm_runbook.cluster.client import METADATA, WHOLE
+from vllm_runbook.cluster.client import PAGE as PAGE_OF_PODS
 from vllm_runbook.cluster.ownership import OURS
 from vllm_runbook.notebook import Notebook
 from vllm_runbook.plots import PodTimeline, nodes_figure
@@ -56,7 +59,9 @@ def measures(book: Notebook) -> Iterator[tuple[str, Callable[[], object]]]:
     everywhere = notebook.begin(STEP, "sandbox", "tiny", {"namespace": crowd.NAMESPACE})
     labelled = Selection("Pod", crowd.NAMESPACE, labels=crowd.SELECTOR)
     watched = Selection("Pod", crowd.NAMESPACE, labels=OURS, metadata_only=True)
+    yield "(the API server alone: all pods, whole, thrown away)", lambda: _thrown_away(book, WHOLE)
     yield "all pods listed, whole, in pages", lambda: sum(1 for _ in book.cluster.list("Pod"))
+    yield "(the API server alone: all pods, metadata only)", lambda: _thrown_away(book, METADATA.format("List"))
     yield "all pods listed, metadata only", lambda: crowd.count(book)
     yield "1 % of the pods listed, by label", lambda: list(book.cluster.list("Pod", labels=crowd.SELECTOR))
     yield "a wait on 1 % of the pods", lambda: _reached(book, labelled)
@@ -64,13 +69,24 @@ def measures(book: Notebook) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "free GPUs (04, 07): labelled nodes, all pods", lambda: disruption.surge(book)
     yield "GPU nodes (02): all nodes", lambda: gpu_nodes.nodes_table(book.cluster.list("Node"), "nvidia.com/gpu")
     yield "the overview of all steps (index, panel)", lambda: overview.look(book)
-    yield "what teardown would find (10)", lambda: teardown.created(book)
+    yield "what teardown would find (10)", lambda: teardown.plan(book)
     yield "doctor, a namespace with a pod that waits for a GPU", lambda: _doctor(book)
     yield "doctor, the namespace with all the pods", lambda: _doctor(everywhere)
     pods = list(book.cluster.list("Pod", crowd.NAMESPACE))
-    nodes = [_with_gpus(node) for node in book.cluster.list("Node")]
+    nodes = list(book.cluster.list("Node"))
     yield "plot: timeline of all pods", lambda: _timeline(pods)
     yield "plot: GPUs of all nodes", lambda: nodes_figure(nodes, pods).to_json()
+
+
+def _thrown_away(book: Notebook, accept: str) -> None:
+    """Pages of pods, read and not looked at but for where the next one begins."""
+    path, query = book.cluster.path("Pod"), {"limit": PAGE_OF_PODS}
+    while True:
+        body = book.cluster.raw("GET", path, query=query, accept=accept).data
+        found = re.search(rb'"continue":"([^"]+)"', body[:1000])
+        if not found:
+            return
+        query |= {"continue": found[1].decode()}
 
 
 def _reached(book: Notebook, selection: Selection) -> None:
@@ -86,12 +102,6 @@ def _timeline(pods: list[Object]) -> None:
     for pod in pods:
         timeline.record(now, pod)
     timeline.figure().to_json()
-
-
-def _with_gpus(node: Object) -> Object:
-    """A node of the crowd, drawn as if it had GPUs."""
-    gpus = {"nvidia.com/gpu": "8"}
-    return {**node, "status": {"capacity": gpus, "allocatable": gpus}}
 
 
 def _pending(book: Notebook) -> None:
@@ -123,7 +133,7 @@ def main(sizes: tuple[int, ...]) -> int:
             book.apply(crowd.plan(book))
             crowd.wait_ready(book)
             for pods in sizes:
-                crowd.populate(book, pods, pods_per_node=PODS_PER_NODE)
+                crowd.populate(book, pods, pods_per_node=PODS_PER_NODE, servers=True)
                 with _still(kubeconfig):
                     _measure(book, pods, found)
     if sizes == SIZES:

@@ -17,6 +17,7 @@ from ..cluster import explain as explaining
 from ..cluster.ownership import OURS, marked
 from ..manifests import manifest, manifests, mirrored
 from ..notebook import Notebook
+from ..params.platform import Gpu
 from . import workloads
 
 NAMESPACE, CONTROLLER = "crowd", "kwok-controller"
@@ -25,6 +26,11 @@ SELECTOR = "app=vllm"
 #: A kubelet's own limit is 110.
 _PODS_PER_NODE = 100
 _SELECTED_EVERY = 100
+#: What KWOK makes a node's GPUs of: GPU feature discovery's label.
+GPU_COUNT = "nvidia.com/gpu.count"
+#: Of a crowd of servers every other pod holds a GPU, and one in a hundred crashes.
+_GPUS_PER_NODE, _HOLDS_EVERY, _CRASHES_EVERY = 8, 2, 100
+CRASHING = ("crowd", "crashing")
 _NODES = f"{OURS},type=kwok"
 #: Requests under way at once; more don't make a small API server faster.
 _WORKERS = 8
@@ -58,11 +64,15 @@ def _why_idle(book: Notebook) -> str:
     return explaining.why(book.cluster, pods, Ref("Deployment", CONTROLLER, NAMESPACE))
 
 
-def populate(book: Notebook, pods: int = 1000, *, pods_per_node: int = _PODS_PER_NODE) -> int:
+def populate(
+    book: Notebook, pods: int = 1000, *, pods_per_node: int = _PODS_PER_NODE, servers: bool = False
+) -> int:
     """Make the crowd just this large, and watch until all of it runs. Again, it changes nothing.
 
     Args:
         pods_per_node: the same for a crowd from its first pod on: pods don't move.
+        servers: nodes are labelled and have eight GPUs each, every other pod holds one, and one in a hundred of the
+            pods crashes again and again: what there is to look at for those who look for GPUs and for trouble.
 
     Returns the number of pods, 0 where the platform doesn't allow a crowd.
 
@@ -76,8 +86,9 @@ def populate(book: Notebook, pods: int = 1000, *, pods_per_node: int = _PODS_PER
     each = _Difference(_names(book, "Pod", OURS), map(_pod_name, range(pods)))
     node = marked(manifest("crowd/node.yaml", ""), book.step)
     pod = marked(manifest("crowd/pod.yaml", NAMESPACE), book.step)
-    _each("nodes made", nodes.missing, lambda name: book.cluster.apply(_node(node, name)))
-    _each("pods made", each.missing, lambda name: book.cluster.apply(_pod(pod, name, pods_per_node)))
+    gpu = book.params.platform.gpu if servers else None
+    _each("nodes made", nodes.missing, lambda name: book.cluster.apply(_node(node, name, gpu)))
+    _each("pods made", each.missing, lambda name: book.cluster.apply(_pod(pod, name, pods_per_node, gpu)))
     _each("pods removed", each.surplus, lambda name: book.cluster.delete(Ref("Pod", name, NAMESPACE), grace_seconds=0))
     _each("nodes removed", nodes.surplus, lambda name: book.cluster.delete(Ref("Node", name)))
     changed = nodes.changed + each.changed
@@ -109,16 +120,24 @@ def _pod_name(number: int) -> str:
     return f"crowd-{number:05}"
 
 
-def _node(template: Object, name: str) -> Object:
-    return k8s.changed(template, {"metadata.name": name, "metadata.labels[kubernetes.io/hostname]": name})
+def _node(template: Object, name: str, gpu: Gpu | None = None) -> Object:
+    fields = {"metadata.name": name, "metadata.labels[kubernetes.io/hostname]": name}
+    if gpu is not None:
+        fields[f"metadata.labels[{GPU_COUNT}]"] = str(_GPUS_PER_NODE)
+        fields[f"metadata.labels[{gpu.node_label.key}]"] = gpu.node_label.value
+    return k8s.changed(template, fields)
 
 
-def _pod(template: Object, name: str, pods_per_node: int = _PODS_PER_NODE) -> Object:
+def _pod(template: Object, name: str, pods_per_node: int = _PODS_PER_NODE, gpu: Gpu | None = None) -> Object:
     number = int(name.rpartition("-")[2])
-    fields = {"metadata.name": name, "spec.nodeName": _node_name(number // pods_per_node)}
+    fields: Object = {"metadata.name": name, "spec.nodeName": _node_name(number // pods_per_node)}
     if number % _SELECTED_EVERY == 0:
         key, _, value = SELECTOR.partition("=")
         fields[f"metadata.labels.{key}"] = value
+    if gpu is not None and number % _HOLDS_EVERY == 0:
+        fields[f"spec.containers[0].resources.limits[{gpu.resource}]"] = "1"
+    if gpu is not None and number % _CRASHES_EVERY == 1:
+        fields[f"metadata.labels.{CRASHING[0]}"] = CRASHING[1]
     return k8s.changed(template, fields)
 
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from conftest import Cluster
-from vllm_runbook import tools
+from vllm_runbook import doctor, tools
 from vllm_runbook.cluster import TimedOut
 from vllm_runbook.notebook import Notebook
-from vllm_runbook.steps import applying, crowd, list_ways, listing, teardown
+from vllm_runbook.plots.nodes import gpu_usage
+from vllm_runbook.steps import applying, crowd, gpu_nodes, list_ways, listing, teardown
 
 from .conftest import Begin
 
@@ -55,6 +56,19 @@ def test_a_crowd_is_made_once_and_fits_what_is_asked(
     assert crowd.count(again) == (0, 0)
     assert cluster.kubectl("get", "namespace,clusterrole,clusterrolebinding", "-o", "name").count("crowd") == 0
     assert "kwok" not in cluster.kubectl("get", "clusterrole,clusterrolebinding", "-o", "name")
+
+
+def test_a_crowd_of_servers_holds_gpus_and_has_some_that_crash(cluster: Cluster, begin: Begin, book: Notebook) -> None:
+    crowd.populate(book, PODS, pods_per_node=10, servers=True)
+    ready = [node for node in gpu_nodes.ready_nodes(book) if node["metadata"]["name"].startswith("crowd-")]
+    assert [gpu_nodes.gpus(node, "nvidia.com/gpu") for node in ready] == [8] * (PODS // 10)
+    usage = gpu_usage(ready, book.cluster.list("Pod", crowd.NAMESPACE), "nvidia.com/gpu")
+    assert [(node.used, node.free) for node in usage] == [(5, 3)] * (PODS // 10)
+
+    everywhere = begin(STEP, **{"namespace": crowd.NAMESPACE})
+    found = doctor.diagnose(doctor.examine(book.cluster, doctor.context_of(everywhere.params)))
+    (crash,) = [each for each in found.findings if each.code == "crash-loop"]
+    assert crash.object == f"Pod {crowd.NAMESPACE}/crowd-00001"
 
 
 def test_lists_are_measured(book: Notebook) -> None:
