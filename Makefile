@@ -13,6 +13,9 @@ ENGINE ?= simulated
 DEMO_simulated := --all
 DEMO_vllm := 00 01 02 03 04 05 10 --params-file tools/vllm/run.yaml
 
+CONFORMANCE_simulated := tests/conformance
+CONFORMANCE_vllm := tests/conformance tests/sandbox/real_vllm
+
 # Hundreds of processes start in a test run: none of them compiles the sources anew.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -50,11 +53,11 @@ clean: ## End the sandbox, remove .venv and runs (fetched programs stay in the u
 	@if [ -x $(BIN)/runbook ]; then $(BIN)/runbook sandbox down; fi
 	@rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
-vllm: .venv/.ready ## Install the real vLLM (6 GiB, in your cache), for ENGINE=vllm
+vllm: .venv/.ready ## Install the real vLLM (6.3 GiB, in your cache), for ENGINE=vllm
 	@$(BIN)/runbook sandbox fetch vllm
 
-conformance: .venv/.ready ## Test the simulated vLLM, and with ENGINE=vllm the real one, against the same behaviour
-	@$(BIN)/pytest tests/conformance --engine=$(ENGINE) -p no:cacheprovider
+conformance: binaries ## Test the simulated vLLM, and with ENGINE=vllm the real one, against the same behaviour
+	@$(BIN)/pytest $(CONFORMANCE_$(ENGINE)) --engine=$(ENGINE) -p no:cacheprovider
 
 binaries: .venv/.ready
 	@$(BIN)/runbook sandbox fetch $(PROGRAMS)

@@ -1,7 +1,7 @@
 """One suite for two servers: the simulated vLLM (by default), and with ``--engine=vllm`` the real one.
 
-What both must do stands here. What only the simulation has (a GPU's memory, host memory by formula, its own words) is
-tested in tests/sandbox/vllm.
+What both must do stands here. What only the simulation has (a GPU's memory, host memory by formula, its own words,
+flags by themselves) is tested in tests/sandbox/vllm.
 """
 
 from __future__ import annotations

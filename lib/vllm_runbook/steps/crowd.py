@@ -64,9 +64,7 @@ def _why_idle(book: Notebook) -> str:
     return explaining.why(book.cluster, pods, Ref("Deployment", CONTROLLER, NAMESPACE))
 
 
-def populate(
-    book: Notebook, pods: int = 1000, *, pods_per_node: int = _PODS_PER_NODE, servers: bool = False
-) -> int:
+def populate(book: Notebook, pods: int = 1000, *, pods_per_node: int = _PODS_PER_NODE, servers: bool = False) -> int:
     """Make the crowd just this large, and watch until all of it runs. Again, it changes nothing.
 
     Args:

