@@ -11,7 +11,8 @@ import pytest
 
 from simulated_vllm import Server, Start
 
-CALL = "ValueError: Call to add_lora method failed"
+CALL = "ValueError: Call to add_lora method failed: "
+NONE = "ValueError: Loading lora sql failed: "
 #: Toys, for the toy: two of rank 8 and one of rank 32.
 ADAPTERS = ("sql", "support", "large")
 
@@ -78,16 +79,21 @@ async def test_without_lora_there_is_no_gauge(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "begin", "words"),
     [
-        (["--lora-modules", "sql={sql}"], f"{CALL}: LoRA is not enabled. Use --enable-lora to enable LoRA."),
-        (["--enable-lora", "--lora-modules", "sql={sql}/no"], "ValueError: Loading lora sql failed: No adapter found"),
-        (["--enable-lora", "--lora-modules", "l={large}"], f"{CALL}: LoRA rank 32 is greater than max_lora_rank 16."),
+        (["--lora-modules", "sql={sql}"], CALL, "LoRA is not enabled. Use --enable-lora to enable LoRA."),
+        (["--enable-lora", "--lora-modules", "sql={sql}/no"], NONE, "No adapter found for {sql}/no"),
+        (["--enable-lora", "--lora-modules", "l={large}"], CALL, "LoRA rank 32 is greater than max_lora_rank 16."),
     ],
 )
-def test_what_ends_a_start(start: Start, adapters: dict[str, Path], arguments: list[str], words: str) -> None:
+def test_what_ends_a_start(
+    start: Start, adapters: dict[str, Path], arguments: list[str], begin: str, words: str
+) -> None:
+    """An error of a worker's process (on a CPU always, on GPUs if there are several) is quoted by the engine."""
     server = start(*(each.format(**adapters) for each in arguments), ready=False)
-    server.wait_for(words)
+    said = server.wait_for(begin).partition(begin)[2]
+    of_a_worker = f"Worker failed with error '{words}', please check the stack trace above for the root cause"
+    assert said in (words.format(**adapters), of_a_worker)
     assert server.ended() == 1
 
 

@@ -18,7 +18,8 @@ from typing import Any, Protocol
 
 from vllm_sandbox.vllm.checkpoint import Checkpoint, StartError
 
-_CALL = "ValueError: Call to add_lora method failed"
+_CALL = "ValueError: Call to add_lora method failed: "
+_OF_A_WORKER = "Worker failed with error '{}', please check the stack trace above for the root cause"
 
 
 @dataclass(frozen=True)
@@ -78,15 +79,22 @@ def load(args: Namespace) -> list[Adapter]:
     adapters: list[Adapter] = args.lora_modules or []
     for adapter in adapters:
         if not args.enable_lora:
-            raise StartError(f"{_CALL}: LoRA is not enabled. Use --enable-lora to enable LoRA.")
+            raise _refused("LoRA is not enabled. Use --enable-lora to enable LoRA.", args)
         file = Path(adapter.path) / "adapter_config.json"
         weights = file.with_name("adapter_model.safetensors")
         if not file.is_file() or not weights.is_file():
             raise StartError(f"ValueError: Loading lora {adapter.name} failed: No adapter found for {adapter.path}")
         rank, most = int(json.loads(file.read_text())["r"]), int(args.max_lora_rank)
         if rank > most:
-            raise StartError(f"{_CALL}: LoRA rank {rank} is greater than max_lora_rank {most}.")
+            raise _refused(f"LoRA rank {rank} is greater than max_lora_rank {most}.", args)
     return adapters
+
+
+def _refused(why: str, args: Namespace) -> StartError:
+    """Of one GPU the engine's own words; of several those of a worker's process, which it quotes."""
+    return StartError(
+        _CALL + (_OF_A_WORKER.format(why) if args.tensor_parallel_size * args.pipeline_parallel_size > 1 else why)
+    )
 
 
 def reserved_bytes(args: Namespace, model: Checkpoint, layers: int) -> int:

@@ -23,3 +23,9 @@ async def test_room_for_adapters_is_taken_from_the_cache(start: Start) -> None:
         return int(line.split('kv_cache_size_tokens="')[1].split('"')[0])
 
     assert await tokens("--enable-lora", "--max-loras=8", "--max-lora-rank=512") < await tokens()
+
+
+def test_of_several_gpus_the_worker_is_quoted(start: Start) -> None:
+    server = start("--tensor-parallel-size=2", "--lora-modules=sql=/anywhere", gpus=2, ready=False)
+    server.wait_for("Call to add_lora method failed: Worker failed with error 'LoRA is not enabled. Use --enable-lora")
+    assert server.ended() == 1
