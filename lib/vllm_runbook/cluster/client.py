@@ -18,6 +18,7 @@ from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import ResourceNotFoundError
 
 from ..errors import RunbookError
+from .decoding import decoded
 from .dry_run import DryClient, DryRunEnded
 from .objects import API_VERSIONS, Object, Ref
 
@@ -226,7 +227,7 @@ class Cluster:
     ) -> Object:
         """One request whose answer is JSON."""
         response = self.raw(method, path, query=query, body=body, content=content, accept=accept, doing=doing)
-        return dict(json.loads(response.data))
+        return dict(decoded(response.data))
 
     def raw(
         self,
