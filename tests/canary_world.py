@@ -143,15 +143,15 @@ class World:
     # -- Prometheus ----------------------------------------------------------------------------------
 
     def until(self, what: str, reached: Callable[[], bool], *, seconds: float, every: float, **_: Any) -> None:
-        """As :meth:`vllm_runbook.prometheus.Prometheus.until`, with a scrape before each question."""
+        """As :meth:`vllm_runbook.prometheus.Prometheus.until`, with a scrape between two questions."""
         end = self.now + seconds
         while self.now < end:
+            if reached():
+                return
             self.now += every
             self.on_scrape()
             self.serve()
             self.scraped = self.now, dict(self.counts)
-            if reached():
-                return
         raise TimedOut(what)
 
     def query(self, expression: str) -> list[Series]:
@@ -178,6 +178,7 @@ class Server:
 
     def json(self, _path: str, body: dict[str, Any]) -> dict[str, Any]:
         self.world.asked.append((self.service, body))
+        self.world.now += 0.1
         if self.world.refuses in body:
             raise ApiError("asking", 400, {"message": f"{self.world.refuses} is not supported"})
         self.world.requests(canary.NAME if self.service == canary.SERVICE else deploy.DEPLOYMENT, 1)

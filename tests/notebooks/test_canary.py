@@ -6,6 +6,9 @@ import base64
 import contextlib
 import json
 import math
+import os
+import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from conftest import Cluster
 
-from .conftest import ROOT, Done, run_notebooks, verdict_of
+from .conftest import ROOT, Done, command, run_notebooks, verdict_of
 
 CALM = ("rehearsal.outage=false", "rehearsal.crowd=false", "metrics.scrape_interval_seconds=1")
 QUICK = ("canary.steps=[5, 50, 100]", "canary.step_seconds=2", "canary.gates.min_requests=5", "canary.rehearse=false")
@@ -87,9 +90,26 @@ class Story:
         self.account = directory / "only-11.kubeconfig"
         self.account.write_text(yaml.safe_dump(document))
 
-    def canary(self, seconds: int, *pairs: str) -> Done:
+    def arguments(self, seconds: int, *pairs: str) -> list[str]:
         mine = (f"kubernetes.kubeconfig={self.account}", f"seconds={seconds}")
-        return run_notebooks(self.directory, "11", "--fresh", *options(*mine, *pairs))
+        return ["11", "--fresh", *options(*mine, *pairs)]
+
+    def canary(self, seconds: int, *pairs: str) -> Done:
+        return run_notebooks(self.directory, *self.arguments(seconds, *pairs))
+
+    def interrupted_canary(self, seconds: int, *pairs: str, when: tuple[str, str]) -> tuple[int, str]:
+        """Ctrl-C as soon as an object is in a state. Returns exit code and output."""
+        env = {name: value for name, value in os.environ.items() if name != "KUBECONFIG"}
+        words = command(self.directory / "runs", *self.arguments(seconds, *pairs))
+        process = subprocess.Popen(
+            words, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        try:
+            self.sandbox.kubectl("-n", "llm", "wait", when[0], f"--for={when[1]}", "--timeout=120s", timeout=130)
+        finally:
+            process.send_signal(signal.SIGINT)
+            out, _ = process.communicate(timeout=90)
+        return process.returncode, out
 
     def backends(self) -> list[str]:
         rules = self.sandbox.get("httproute", "inference", "-n", "llm")["spec"]["rules"]
@@ -130,6 +150,17 @@ def story(sandbox: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     assert "gateway.networking.k8s.io" not in left, "teardown takes the gateway's definitions, too"
     sandbox.kubectl("delete", "clusterrole,clusterrolebinding", "-l", "app.kubernetes.io/part-of=vllm-runbook")
     sandbox.kubectl("delete", "namespace", "gateway-system", "--ignore-not-found", "--timeout=60s")
+
+
+def test_a_rehearsal_that_is_interrupted_in_its_promotion_is_taken_back_by_the_next_run(story: Story) -> None:
+    image = "jsonpath={.spec.template.spec.containers[0].image}"
+    promoted = ("deployment/vllm-inference", f"{image}=vllm/vllm-openai:v0.33.0")
+    code, out = story.interrupted_canary(30, "canary.steps=[100]", "canary.rehearse=true", when=promoted)
+    assert code == 130, out
+    assert story.image() == "vllm/vllm-openai:v0.33.0" and not story.nothing_of_the_canary_is_left()
+    done = story.canary(30, "canary.image=null", "canary.rehearse=true")
+    assert done.code == 0, done.out + done.err
+    assert story.image() == "vllm/vllm-openai:v0.32.0" and story.nothing_of_the_canary_is_left()
 
 
 def test_a_good_version_is_promoted_without_a_lost_request(story: Story) -> None:
