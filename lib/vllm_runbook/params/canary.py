@@ -18,7 +18,8 @@ class Gateway(Strict):
     ``install``: ``existing`` where the cluster has a gateway; ``manifest`` installs the sandbox's own, which runs
     nowhere else. ``create`` makes the Gateway object ``name`` of ``class``; without it that Gateway must be there.
     ``pods`` are labels of the gateway's pods in ``pods_namespace`` (null: ``namespace``), which the servers'
-    NetworkPolicy lets in; none: every pod of that namespace. ``hostname``: where clients know it by one.
+    NetworkPolicy lets in; none: every pod of that namespace. ``hostname``: where clients know it by one. With Istio
+    they must: its Gateway is of another kind, which is never made here and tells no address.
     """
 
     install: Literal["existing", "manifest"] = "existing"
@@ -45,7 +46,9 @@ class Gates(Strict):
     ``min_requests`` of the canary are the smallest sample that anything is concluded from. Rates are from 0 to 1:
     ``max_error_rate`` of answers with a server's error (and of refusals beyond the stable version's own share),
     ``max_broken_rate`` of answers that broke off. The 95th percentile of the time to first token may be
-    ``ttft_p95_ratio`` times the stable one's, and ``ttft_p95_slack_seconds`` more.
+    ``ttft_p95_ratio`` times the stable one's, and ``ttft_p95_slack_seconds`` more. ``stall_seconds`` is how long a
+    server with requests may give no token and end none, how long a replica may be missing, and how long a golden prompt
+    may take: longer than the longest prompt needs, and than some intervals of scraping.
     """
 
     min_requests: Positive = 50
@@ -53,6 +56,7 @@ class Gates(Strict):
     max_broken_rate: float = Field(default=0.0, ge=0, lt=1)
     ttft_p95_ratio: float = Field(default=1.5, ge=1)
     ttft_p95_slack_seconds: float = Field(default=0.2, ge=0)
+    stall_seconds: Positive = 120
 
 
 class Canary(Strict):
@@ -93,6 +97,16 @@ class Canary(Strict):
             raise ValueError("steps must rise and end with 100")
         if self.step_timeout_seconds < self.step_seconds:
             raise ValueError("step_timeout_seconds is below step_seconds")
-        if self.engine == "istio" and self.gateway.install == "manifest":
+        return self
+
+    @model_validator(mode="after")
+    def _istio_has_a_gateway_of_its_own(self) -> Self:
+        if self.engine != "istio":
+            return self
+        if self.gateway.install == "manifest":
             raise ValueError("the sandbox's gateway knows no Istio objects: gateway.install existing")
+        if self.gateway.create:
+            raise ValueError("Istio's own Gateway is another kind, which isn't made here: gateway.create false")
+        if self.gateway.hostname is None:
+            raise ValueError("engine istio needs gateway.hostname: the name that Istio's Gateway answers to")
         return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -13,11 +13,21 @@ from .errors import ParamsError, Problem, did_you_mean
 from .schema import Positive, Strict
 
 FOLDER = "golden"
+#: What a question says by itself: nothing that a file's ``request`` may replace.
+_OWN = ("model", "messages", "prompt", "max_tokens", "max_completion_tokens", "temperature", "stream", "n")
+_THINKING, _THOUGHT = "<think>", "</think>"
+
+
+def answer_of(content: str) -> str:
+    """What a server's answer says, without what the model thought before: a parser for that may be missing."""
+    text = content.rpartition(_THOUGHT)[2].strip()
+    return "" if text.startswith(_THINKING) else text
 
 
 class GoldenPrompt(Strict):
     """One prompt, asked at temperature 0, and what its answer must satisfy; texts are compared without regard to case.
 
+    ``max_tokens``: of the answer, with what a reasoning model thinks before it. What it thinks isn't compared.
     ``contains``: all of them; ``contains_any``: one of them; ``excludes``: none of them; ``matches``: a regular
     expression found in it; ``is_json``: the whole answer is a JSON document.
     """
@@ -48,6 +58,7 @@ class GoldenPrompt(Strict):
 
     def wrong(self, answer: str) -> list[str]:
         """What the answer doesn't satisfy, in words; empty if it is right."""
+        answer = answer_of(answer)
         text = answer.casefold()
         found = [f"{part!r} is missing" for part in self.contains if part.casefold() not in text]
         if self.contains_any and not any(part.casefold() in text for part in self.contains_any):
@@ -64,9 +75,21 @@ class GoldenPrompt(Strict):
 
 
 class Golden(Strict):
-    """One file."""
+    """One file.
 
+    ``request``: more fields of every request, as vLLM's API has them (``chat_template_kwargs``, ``seed`` …). If the
+    stable version refuses them, both are asked without.
+    """
+
+    request: dict[str, Any] = Field(default_factory=dict)
     prompts: list[GoldenPrompt] = Field(min_length=1)
+
+    @field_validator("request")
+    @classmethod
+    def _leaves_the_question_alone(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        if taken := sorted(fields.keys() & set(_OWN)):
+            raise ValueError(f"{', '.join(taken)}: every prompt says that by itself")
+        return fields
 
 
 def load_golden(name: str) -> Golden:

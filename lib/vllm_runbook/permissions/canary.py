@@ -33,22 +33,18 @@ def canary(platform: Platform) -> list[Rule]:
 
 
 def _route(chosen: Canary, namespace: str) -> list[Rule]:
+    entrance = chosen.gateway.namespace
     if chosen.engine == "istio":
         return [
             *rules("get create patch", "virtualservices", group=_ISTIO, namespace=namespace),
             *rules("get create patch delete", "destinationrules", group=_ISTIO, namespace=namespace),
-            *(_entrance(chosen) if chosen.gateway.create else []),
         ]
     return [
         *rules("get", "customresourcedefinitions", group="apiextensions.k8s.io"),
         *rules(WRITE, "httproutes", group=_GATEWAY, namespace=namespace),
-        *rules("get list watch", "gateways", group=_GATEWAY, namespace=chosen.gateway.namespace),
-        *(_entrance(chosen) if chosen.gateway.create else []),
+        *rules("get list watch", "gateways", group=_GATEWAY, namespace=entrance),
+        *(rules("get create patch", "gateways", group=_GATEWAY, namespace=entrance) if chosen.gateway.create else []),
     ]
-
-
-def _entrance(chosen: Canary) -> list[Rule]:
-    return rules("get create patch", "gateways", group=_GATEWAY, namespace=chosen.gateway.namespace)
 
 
 def _program(chosen: Canary) -> list[Rule]:

@@ -180,7 +180,7 @@ def _istio(params: Params, sizing: Sizing, weight: int | None) -> list[Object]:
             match = [{**each, "headers": {chosen.header: {"exact": "always"}}} for each in http["match"]]
             ways.insert(0, {**http, "name": "asked-for", "match": match, "route": [{**canary, "weight": 100}]})
     fields = {
-        "spec.hosts": [gateway.hostname or "*"],
+        "spec.hosts": [gateway.hostname],
         "spec.gateways": [f"{gateway.namespace}/{gateway.name}"],
         "spec.http": ways,
     }
@@ -256,12 +256,17 @@ def is_new(book: Notebook) -> bool:
     if not settings(book.params).is_new:
         print("no new version: name one (-p canary.image=…, canary.args, canary.model_path)")
         return False
-    live = book.cluster.find(Ref("Deployment", deploy.DEPLOYMENT, book.namespace))
-    new = promoted(deploy.deployment(book.params, book.sizing), book.params, book.sizing)
-    if live is not None and not book.plan([new]):
+    if is_stable(book):
         print("the stable version is this one already: nothing to roll out")
         return False
     return True
+
+
+def is_stable(book: Notebook) -> bool:
+    """Whether the stable Deployment asks for the new version already."""
+    live = book.cluster.find(Ref("Deployment", deploy.DEPLOYMENT, book.namespace))
+    new = promoted(deploy.deployment(book.params, book.sizing), book.params, book.sizing)
+    return live is not None and not book.plan([new])
 
 
 def differences(params: Params, sizing: Sizing) -> Table:

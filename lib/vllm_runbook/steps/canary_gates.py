@@ -17,7 +17,8 @@ class Window:
 
     Attributes:
         requests: completions that were answered, whatever the status.
-        errors: … with a server's error; refused: … with a client's (4xx); broken: … that broke off.
+        errors: … with a server's error; broken: … that the server broke off, because it ended.
+        refused: … with a client's error (4xx), or by the admission limit in a stream, whose status is 200.
         ttft: (upper bound in seconds, answers whose first token came within it), ascending; the last bound is infinite.
     """
 
@@ -38,6 +39,21 @@ class Window:
                     return low
                 return low + (bound - low) * (rank - below) / (count - below) if count > below else bound
         return None
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """What counters can't say: they move only when something begins or ends.
+
+    Attributes:
+        restarts: of the canary's containers since it was made.
+        stalled: seconds for which a server of it with requests has given no token and ended none.
+        missing: seconds for which it has had fewer ready replicas than it should.
+    """
+
+    restarts: int = 0
+    stalled: float = 0
+    missing: float = 0
 
 
 @dataclass(frozen=True)
@@ -70,7 +86,7 @@ class Decision:
         return "; ".join(f"{each.gate} {each.canary} ({each.limit})" for each in open_)
 
 
-def judge(gates: Gates, canary: Window, stable: Window, restarts: int = 0) -> Decision:
+def judge(gates: Gates, canary: Window, stable: Window, pulse: Pulse | None = None) -> Decision:
     """Judge the canary's window.
 
     A gate fails before the sample is complete when the rest of it couldn't mend it any more: more errors than the whole
@@ -78,8 +94,9 @@ def judge(gates: Gates, canary: Window, stable: Window, restarts: int = 0) -> De
 
     Args:
         stable: the stable version in the same time, or when it last had traffic.
-        restarts: of the canary's containers since it was made.
+        pulse: whether the canary is alive; None: it is.
     """
+    pulse = pulse or Pulse()
     enough = canary.requests >= gates.min_requests
     sample = max(canary.requests, gates.min_requests)
     refused = stable.refused / stable.requests if stable.requests else 0.0
@@ -100,9 +117,15 @@ def judge(gates: Gates, canary: Window, stable: Window, restarts: int = 0) -> De
         rate("refused requests", canary.refused, refused + gates.max_error_rate, stable.refused),
         rate("broken answers", canary.broken, gates.max_broken_rate, stable.broken),
         _ttft(gates, canary, stable, enough=enough),
-        Finding("container restarts", str(restarts), "", "none", FAIL if restarts else PASS),
+        Finding("container restarts", str(pulse.restarts), "", "none", FAIL if pulse.restarts else PASS),
+        _lasts("no token with requests under way", pulse.stalled, gates.stall_seconds),
+        _lasts("replicas not ready", pulse.missing, gates.stall_seconds),
     ]
     return Decision(tuple(findings))
+
+
+def _lasts(gate: str, seconds: float, most: float) -> Finding:
+    return Finding(gate, f"for {seconds:.0f} s", "", f"less than {most:g} s", FAIL if seconds >= most else PASS)
 
 
 def _ttft(gates: Gates, canary: Window, stable: Window, *, enough: bool) -> Finding:

@@ -2,49 +2,104 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+from ..cluster import ApiError, PodTunnel
 from ..errors import RunbookError
 from ..notebook import Notebook
-from ..params.golden import GoldenPrompt, load_golden
+from ..params.golden import Golden, GoldenPrompt, answer_of, load_golden
 from ..tables import Table
 from . import deploy
+
+_PATH = "v1/chat/completions"
 
 
 @dataclass(frozen=True)
 class GoldenAnswer:
-    """One answer, and what is wrong with it."""
+    """One answer without what the model thought before, and what is wrong with it."""
 
     prompt: GoldenPrompt
     text: str
     wrong: tuple[str, ...]
 
 
-def ask(book: Notebook, name: str, service: str) -> list[GoldenAnswer]:
-    """Ask every prompt of a file of ``params/golden``.
+def agreed(book: Notebook, name: str, patience: float) -> Golden:
+    """A file of ``params/golden`` whose prompts the stable version answers right: what it fails is no measure.
 
-    By port-forward to a pod of the Service, with the API key: whatever share of the traffic it has.
+    Returns it without the fields of ``request`` if the stable version takes none of them; then neither is asked with.
+
+    Args:
+        patience: seconds that one answer may take.
 
     Raises:
         ParamsError: the file isn't there, or is wrong.
+        ApiError: the stable version refuses a prompt.
+        RunbookError: it answers one wrong: which, and what it says; or it doesn't answer.
     """
-    prompts, found = load_golden(name).prompts, []
-    server = deploy.server(book, service)
-    for each in prompts:
-        body = {
-            "model": book.params.model.served_name,
-            "messages": [{"role": "user", "content": each.prompt}],
-            "max_tokens": each.max_tokens,
-            "temperature": 0,
-        }
+    server = replace(deploy.server(book), timeout=patience)
+    golden = _taken(book, server, load_golden(name))
+    answers = [_asked(book, server, golden, each) for each in golden.prompts]
+    if wrong := [each for each in answers if each.wrong]:
+        raise RunbookError(
+            f"The stable version fails golden prompts: params/golden/{name}.yaml is wrong, and not the new version",
+            why="\n".join(f"{each.prompt.name}: {', '.join(each.wrong)}; the answer: {each.text!r}" for each in wrong),
+            next_step="Ask what the stable version answers right: mend the file, or name another one (canary.golden).\n"
+            "Models that think first need more max_tokens, or a request that has them answer at once (docs/canary.md).",
+        )
+    return golden
+
+
+def _taken(book: Notebook, server: PodTunnel, golden: Golden) -> Golden:
+    """The file as the stable version takes it: Mistral's tokenizers, for one, refuse any chat_template_kwargs."""
+    if golden.request:
         try:
-            answer = server.json("v1/chat/completions", body)
-            text = str(answer["choices"][0]["message"]["content"] or "")
-            wrong = each.wrong(text)
+            server.json(_PATH, _body(book, golden, golden.prompts[0]) | {"max_tokens": 1})
+        except ApiError as error:
+            if error.code != 400:
+                raise
+            print(f"golden prompts are asked without {', '.join(golden.request)}: {error.message}")
+            return golden.model_copy(update={"request": {}})
+    return golden
+
+
+def ask(book: Notebook, golden: Golden, service: str, patience: float) -> list[GoldenAnswer]:
+    """Ask every prompt, one after the other; those after one that nobody answered aren't asked.
+
+    By port-forward to a pod of the Service, with the API key: whatever share of the traffic it has.
+
+    Args:
+        patience: seconds that one answer may take.
+    """
+    found: list[GoldenAnswer] = []
+    server = replace(deploy.server(book, service), timeout=patience)
+    for each in golden.prompts:
+        try:
+            found.append(_asked(book, server, golden, each))
         except RunbookError as error:
-            text, wrong = "", [error.why or error.what]
-        found.append(GoldenAnswer(each, text, tuple(wrong)))
+            found.append(GoldenAnswer(each, "", (error.why or error.what,)))
+            if not isinstance(error, ApiError):
+                break
     return found
+
+
+def _asked(book: Notebook, server: PodTunnel, golden: Golden, prompt: GoldenPrompt) -> GoldenAnswer:
+    (choice,) = server.json(_PATH, _body(book, golden, prompt))["choices"]
+    text = answer_of(str(choice["message"]["content"] or ""))
+    wrong = prompt.wrong(text)
+    if wrong and choice["finish_reason"] == "length":
+        wrong.append(f"it ended at max_tokens {prompt.max_tokens}" + ("" if text else ", still thinking"))
+    return GoldenAnswer(prompt, text, tuple(wrong))
+
+
+def _body(book: Notebook, golden: Golden, prompt: GoldenPrompt) -> dict[str, Any]:
+    return {
+        "model": book.params.model.served_name,
+        "messages": [{"role": "user", "content": prompt.prompt}],
+        "max_tokens": prompt.max_tokens,
+        "temperature": 0,
+        **golden.request,
+    }
 
 
 def failed(answers: list[GoldenAnswer]) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from datetime import UTC, datetime, timedelta
+
 import plotly.graph_objects as go
 
 from .. import cluster as k8s
@@ -20,15 +23,16 @@ def table(walk: Walk) -> Table:
     rows: list[tuple[object, ...]] = []
     for step in walk.steps:
         for number, each in enumerate(step.decision.findings):
-            first = f"{step.weight} %" if number == 0 else ""
+            first = step.name if number == 0 else ""
             rows.append((first, each.gate, each.canary, each.stable, each.limit, each.verdict))
-        rows.append(("", "golden prompts", step.golden or "right", "", "all right", FAIL if step.golden else PASS))
+        first = "" if step.decision.findings else step.name
+        rows.append((first, "golden prompts", step.golden or "right", "", "all right", FAIL if step.golden else PASS))
     return Table(("step", "gate", "canary", "stable", "limit", "verdict"), rows, walk.outcome)
 
 
 def figure(walk: Walk) -> go.Figure:
     """Time to first token of both versions, by step."""
-    rows = [(f"{each.weight} %", each.canary.quantile(0.95), each.stable.quantile(0.95)) for each in walk.steps]
+    rows = [(each.name, each.canary.quantile(0.95), each.stable.quantile(0.95)) for each in walk.steps]
     return canary_figure(rows, f"Time to first token by step: {walk.outcome or 'under way'}")
 
 
@@ -52,19 +56,37 @@ def conclude(book: Notebook, walk: Walk, trial: Experiment | None = None) -> Non
 
 
 def _cost(book: Notebook, walk: Walk, trial: Experiment) -> None:
-    """A version that is rolled back may have touched the canary's share of the requests, a good one none."""
+    """A version that is rolled back may have touched the canary's share of each step's requests, a good one none."""
     experiment.figures(book, trial, "canary")
     count = trial.report.total
     sent, dropped, late = count("sent"), count("dropped"), int(trial.report.result.get("late", 0))
     affected = dropped + count("rejected") + late
-    share = 0 if walk.outcome == PROMOTED else walk.steps[-1].weight
-    most = -(-sent * share // 100)
+    most = 0 if walk.outcome == PROMOTED else share_of(walk, trial)
+    book.figure("canary.share", most)
     book.figure("canary.late", late)
     book.figure("canary.affected", affected)
-    reasons = f"{affected} of {sent}: {trial.report.result.get('reasons')}, {late} late"
+    reasons = f"{affected} of {sent}, its share {most}: {trial.report.result.get('reasons')}, {late} late"
     book.check("no more requests were touched than the canary's share", affected <= most, reasons)
     if walk.outcome == PROMOTED:
         book.check("no request was dropped on the way", not dropped, reasons)
+
+
+def share_of(walk: Walk, trial: Experiment) -> int:
+    """The most requests that the canary's shares come to, by the load's own count of what it sent in each step.
+
+    With three standard deviations more: a gateway may draw lots for each request.
+    """
+    shares = {step.name: step.weight / 100 for step in walk.steps}
+    ends = [at for at, _ in trial.marks[1:]] + [datetime.now(UTC)]
+    began = trial.report.began or datetime.now(UTC)
+    expected = variance = 0.0
+    for (start, words), end in zip(trial.marks, ends, strict=True):
+        for sample in trial.report.samples if words in shares else ():
+            last = began + timedelta(seconds=sample["second"])
+            if start < last and last - timedelta(seconds=1) < end:
+                expected += sample["sent"] * shares[words]
+                variance += sample["sent"] * shares[words] * (1 - shares[words])
+    return math.ceil(expected + 3 * math.sqrt(variance))
 
 
 def _rest(book: Notebook, walk: Walk) -> None:

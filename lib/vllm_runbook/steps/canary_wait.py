@@ -32,8 +32,8 @@ def address(book: Notebook) -> str:
     """
     chosen = canary.settings(book.params)
     gateway = chosen.gateway
-    if chosen.engine == "istio":  # its Gateway is Istio's own kind, which has no status
-        return f"http://{gateway.hostname or gateway.name + '.' + gateway.namespace}:{gateway.port}"
+    if chosen.engine == "istio":  # its Gateway is Istio's own kind, which has no status and no address
+        return f"http://{gateway.hostname}:{gateway.port}"
     target = Ref("Gateway", gateway.name, gateway.namespace)
     state = k8s.wait(
         book.cluster,
@@ -104,6 +104,13 @@ def restarts(book: Notebook) -> int:
     """How often containers of the canary were started again."""
     pods = book.cluster.list("Pod", book.namespace, labels=canary.PODS)
     return sum(each["restartCount"] for pod in pods for each in k8s.get_in(pod, "status.containerStatuses", ()))
+
+
+def missing(book: Notebook) -> int:
+    """How many replicas of the canary are not ready."""
+    item = book.cluster.get(Ref("Deployment", canary.NAME, book.namespace))
+    wanted, ready = k8s.get_in(item, "spec.replicas", 1), k8s.get_in(item, "status.readyReplicas", 0)
+    return int(max(0, wanted - ready))
 
 
 def remove(book: Notebook) -> None:

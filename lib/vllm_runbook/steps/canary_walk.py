@@ -8,13 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .. import cluster as k8s
-from ..cluster import Object, Ref, State, TimedOut
+from ..cluster import Ref, State, TimedOut
 from ..errors import RunbookError
 from ..notebook import Notebook
+from ..params.golden import Golden
 from ..tables import Table
-from . import canary, canary_counts, canary_golden, canary_wait, deploy, experiment, observability, spot
+from . import canary, canary_counts, canary_golden, canary_promotion, canary_wait, deploy, experiment, observability
 from .canary_counts import CANARY, STABLE
 from .canary_gates import FAIL, PASS, Decision, Window, judge
+from .canary_pulse import Watch
 from .experiment import Experiment
 from .load import Load
 
@@ -22,11 +24,16 @@ from .load import Load
 SETTLE = 2
 #: Words of :attr:`Walk.outcome`.
 PROMOTED, ROLLED_BACK, REFUSED = "promoted", "rolled back", "refused before traffic"
+#: Marks on the load's time axis; a step's own is :attr:`Step.name`.
+PROMOTION, AGAIN = "promotion", "stable again"
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step that was judged. ``golden``: what was wrong with the golden answers, empty if nothing."""
+    """One step that was judged.
+
+    ``golden``: what was wrong with the golden answers, empty if nothing; otherwise it had no traffic.
+    """
 
     weight: int
     seconds: float
@@ -34,6 +41,10 @@ class Step:
     stable: Window
     decision: Decision
     golden: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.weight} %"
 
     @property
     def verdict(self) -> str:
@@ -61,6 +72,7 @@ class Walk:
         self.outcome = self.why = ""
         self.before: list[canary_golden.GoldenAnswer] = []
         self._mark: Callable[[str], None] = lambda _words: None
+        self._golden: Golden | None = None
         self._stable = Window()
         self._left = threading.Event()
 
@@ -69,15 +81,26 @@ class Walk:
     def ask_golden(self) -> Table:
         """Ask the new version its golden prompts; one that answers wrong is taken away again. Notes the check.
 
-        It has no traffic yet: the route names it, with the weight 0.
+        It has no traffic yet: the route names it, with the weight 0. The stable version is asked first.
+
+        Raises:
+            RunbookError: that one answers wrong, so that nothing can be said of the new one; it is taken away again.
         """
         self._route(0)
-        self.before = canary_golden.ask(self.book, self.settings.golden, canary.SERVICE)
+        try:
+            self._golden = canary_golden.agreed(self.book, self.settings.golden, self.settings.gates.stall_seconds)
+        except RunbookError:
+            self._leave()
+            raise
+        self.before = self._ask(self._golden)
         if wrong := canary_golden.failed(self.before):
             self.outcome, self.why = REFUSED, f"golden prompts: {wrong}"
             self._leave()
         self.book.check("the new version answers the golden prompts", not wrong, wrong)
         return canary_golden.table(self.before)
+
+    def _ask(self, golden: Golden) -> list[canary_golden.GoldenAnswer]:
+        return canary_golden.ask(self.book, golden, canary.SERVICE, self.settings.gates.stall_seconds)
 
     # -- the steps -----------------------------------------------------------------------------------
 
@@ -139,15 +162,21 @@ class Walk:
             raise failure[0]
 
     def _step(self, weight: int) -> Step:
-        """Give the canary its share, and look until it can be judged."""
+        """Give the canary its share, and look until it can be judged.
+
+        Its golden prompts come before, and Prometheus has them all by then: they are no part of the sample.
+        """
         replicas = canary.replicas_for(weight, self._stable_replicas())
         self.book.put(canary.deployment(self.book.params, self.book.sizing, replicas))
         canary_wait.version(self.book)
-        before = canary_counts.read(self.book)
-        self._route(weight)
+        assert self._golden, "ask_golden comes first"
+        if wrong := canary_golden.failed(self._ask(self._golden)):
+            return Step(weight, 0, Window(), Window(), Decision(()), wrong)
+        before = canary_counts.read_anew(self.book, replicas)
         self._mark(f"{weight} %")
+        self._route(weight)
         began = time.monotonic()
-        wrong = canary_golden.failed(canary_golden.ask(self.book, self.settings.golden, canary.SERVICE))
+        watch = Watch(began)
         seen: list[tuple[Window, Window, Decision]] = []
 
         def judged() -> bool:
@@ -158,10 +187,12 @@ class Walk:
             if theirs.requests >= self.settings.gates.min_requests:
                 self._stable = theirs
             base = theirs if not self._stable.requests else self._stable
-            seen.append((ours, base, judge(self.settings.gates, ours, base, canary_wait.restarts(self.book))))
+            missing, restarts = canary_wait.missing(self.book), canary_wait.restarts(self.book)
+            pulse = watch.look(now.activity(CANARY), missing, restarts, time.monotonic())
+            seen.append((ours, base, judge(self.settings.gates, ours, base, pulse)))
             verdict = seen[-1][2].verdict
             long_enough = time.monotonic() - began >= self.settings.step_seconds
-            return bool(wrong) or verdict == FAIL or (verdict == PASS and long_enough)
+            return verdict == FAIL or (verdict == PASS and long_enough)
 
         interval = self.book.params.platform.metrics.scrape_interval_seconds
         limit = self.settings.step_timeout_seconds
@@ -177,7 +208,7 @@ class Walk:
             if not seen:
                 raise
         ours, base, decision = seen[-1]
-        return Step(weight, round(time.monotonic() - began, 1), ours, base, decision, wrong)
+        return Step(weight, round(time.monotonic() - began, 1), ours, base, decision)
 
     def _stable_replicas(self) -> int:
         item = self.book.cluster.get(Ref("Deployment", deploy.DEPLOYMENT, self.book.namespace))
@@ -185,46 +216,23 @@ class Walk:
 
     def _promote(self) -> None:
         """The stable Deployment takes the new version by a rolling update while the canary serves; then back to it."""
-        self._mark("promotion")
-        items = self._stable_deployments(new=True)
-        if self.settings.rehearse:
-            self._replace(items)
-        else:
-            self.book.apply(self.book.plan(items))
-            self._wait_for(items)
+        self._mark(PROMOTION)
+        canary_promotion.promote(self.book)
         self._rest()
-        self._mark("stable again")
+        self._mark(AGAIN)
         self.outcome = PROMOTED
-
-    def _stable_deployments(self, *, new: bool) -> list[Object]:
-        """What is behind the stable Service: ours, and the one on spot nodes if notebook 08 made it."""
-        params, sizing = self.book.params, self.book.sizing
-        items = [deploy.deployment(params, sizing)]
-        if self.book.cluster.find(Ref("Deployment", spot.NAME, self.book.namespace)) and params.platform.spot:
-            items.append(spot.deployment(params, sizing))
-        return [canary.promoted(item, params, sizing) for item in items] if new else items
-
-    def _replace(self, items: list[Object]) -> None:
-        """A rolling update that is taken back, or takes back: uncounted."""
-        for item in items:
-            self.book.put(item)
-        self._wait_for(items)
-
-    def _wait_for(self, items: list[Object]) -> None:
-        for item in items:
-            canary_wait.version(self.book, item["metadata"]["name"])
 
     def take_back(self) -> None:
         """End a rehearsal: the stable Deployment gets the version of the parameters again. Notes the check."""
         if self.settings.rehearse and self.outcome == PROMOTED:
-            self._replace(self._stable_deployments(new=False))
+            canary_promotion.take_back(self.book)
             self.book.check("the Deployment is back at the version of the parameters", True)
 
     def _back(self, step: Step) -> None:
         """No more traffic at once; then the canary goes, unless it is to be looked at."""
         self._route(0)
-        self._mark("rolled back")
-        self.outcome, self.why = ROLLED_BACK, f"{step.weight} %: {step.why}"
+        self._mark(ROLLED_BACK)
+        self.outcome, self.why = ROLLED_BACK, f"{step.name}: {step.why}"
         self._leave()
 
     def _leave(self) -> None:

@@ -89,6 +89,7 @@ class Engine:
     Attributes:
         max_queued_reqs, max_queued_tokens: admission limits over running and waiting; None for none.
         busy_seconds: time of all steps so far, in which the GPUs compute.
+        hung: no step comes to its end any more; requests are still taken.
         max_loras: different adapters in one batch at most; requests for another one wait.
     """
 
@@ -105,6 +106,7 @@ class Engine:
         self.free_blocks = self.layout.blocks
         self.queued_tokens = 0
         self.busy_seconds = 0.0
+        self.hung = False
         self._wake = asyncio.Event()
         self.idle = asyncio.Event()
         self.idle.set()
@@ -169,6 +171,8 @@ class Engine:
             if not chunks:  # everything was aborted meanwhile
                 await asyncio.sleep(0)
                 continue
+            if self.hung:
+                await loop.create_future()
             context = sum(each.computed for each, _ in chunks)
             ends = max(began, loop.time() - 0.05) + self.timing.seconds(sum(n for _, n in chunks), context)
             await asyncio.sleep(max(0.0, ends - loop.time()))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 FAULTS = {
     "slow": "takes seconds before it begins with a request",
     "errors": "answers requests with long prompts by status 500",
+    "hang": "stands still from the first long prompt on, while /health says that all is well",
     "wrong": "answers something else than what was asked",
 }
 _SLOW_S = 3.0
@@ -35,6 +36,10 @@ class Fault:
     def fails(self, prompt_tokens: int) -> bool:
         """Whether a request ends with an error."""
         return self.name == "errors" and prompt_tokens > _LONG
+
+    def hangs(self, prompt_tokens: int) -> bool:
+        """Whether a request is one that the engine never comes back from."""
+        return self.name == "hang" and prompt_tokens > _LONG
 
 
 def taken_off(argv: Sequence[str]) -> tuple[Fault, list[str]]:

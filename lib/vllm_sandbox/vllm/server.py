@@ -242,6 +242,7 @@ class Application:
         await asyncio.sleep(serving.fault.delay_s)  # before the admission: what is admitted is queued at once
         if serving.draining or serving.fault.fails(job.prompt_tokens):
             raise DEAD
+        serving.engine.hung = serving.engine.hung or serving.fault.hangs(job.prompt_tokens)
         try:
             serving.engine.check_admission(job.prompt_tokens, job.answers)
         except EngineBusy as error:

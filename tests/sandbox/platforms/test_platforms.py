@@ -53,6 +53,7 @@ def test_the_api_server_accepts_everything(platform: str, bare: Cluster) -> None
 def test_routes_with_a_canary_are_accepted_in_both_dialects(bare: Cluster) -> None:
     """The Gateway API's and Istio's own definitions; a field that they don't have is refused."""
     istio = {"canary.engine": "istio", "canary.gateway.install": "existing", "canary.gateway.create": "false"}
+    istio["canary.gateway.hostname"] = "llm.example.com"
     for overrides in ({}, istio):
         loaded = load("sandbox", namespace="default", **overrides)
         server, sizing = k8s.connect(loaded.platform), sizes.size(loaded)

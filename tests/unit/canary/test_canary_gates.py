@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vllm_runbook.params.canary import Gates
-from vllm_runbook.steps.canary_gates import FAIL, PASS, WAIT, Decision, Window, judge
+from vllm_runbook.steps.canary_gates import FAIL, PASS, WAIT, Decision, Pulse, Window, judge
 
 GATES = Gates(min_requests=20, max_error_rate=0.1, max_broken_rate=0.0, ttft_p95_ratio=1.5, ttft_p95_slack_seconds=0.1)
 BOUNDS = (0.1, 0.25, 0.5, 1.0, math.inf)
@@ -78,7 +78,15 @@ def test_without_a_stable_version_to_compare_with_it_waits() -> None:
 
 
 def test_a_restart_fails_at_once() -> None:
-    assert judge(GATES, window(0), STABLE, restarts=1).verdict == FAIL
+    assert judge(GATES, window(0), STABLE, Pulse(restarts=1)).verdict == FAIL
+
+
+def test_standing_still_for_too_long_fails_at_once() -> None:
+    gates = GATES.model_copy(update={"stall_seconds": 30})
+    assert judge(gates, window(), STABLE, Pulse(stalled=29, missing=29)).verdict == PASS
+    decision = judge(gates, window(0), STABLE, Pulse(stalled=31))
+    assert decision.why == "no token with requests under way for 31 s (less than 30 s)"
+    assert judge(gates, window(0), STABLE, Pulse(missing=30)).why == "replicas not ready for 30 s (less than 30 s)"
 
 
 @pytest.mark.parametrize(

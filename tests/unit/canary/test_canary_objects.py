@@ -13,6 +13,7 @@ from vllm_runbook.params.errors import ParamsError
 from vllm_runbook.steps import canary, deploy, protection
 
 ISTIO = {"canary.engine": "istio", "canary.gateway.install": "existing", "canary.gateway.create": "false"}
+ISTIO["canary.gateway.hostname"] = "llm.example.com"
 
 
 def load(**overrides: Any) -> Params:
@@ -32,7 +33,7 @@ def test_the_canary_is_the_stable_deployment_with_what_is_new() -> None:
     before, after = get_in(stable, f"{path}.args"), get_in(new, f"{path}.args")
     assert after[0] == "/models/new" and after[-2:] == ["--max-num-seqs=32", "--enable-prefix-caching"]
     assert [each for each in before[1:] if not each.startswith("--max-num-seqs=")] == after[1:-2]
-    assert get_in(new, f"{path}.image") == "vllm/vllm-openai:v0.32.1" and new["spec"]["replicas"] == 2
+    assert get_in(new, f"{path}.image") == "vllm/vllm-openai:v0.33.0" and new["spec"]["replicas"] == 2
     for item in (stable, new):
         container = get_in(item, path)
         del container["args"], container["image"], item["metadata"], item["spec"]["selector"]
@@ -83,7 +84,7 @@ def test_at_rest_there_is_the_stable_service_alone() -> None:
 
 
 def test_istio_has_the_same_weights_and_tries_nothing_again() -> None:
-    service, *rules = route(25, **ISTIO, **{"canary.gateway.hostname": "llm.example.com"})
+    service, *rules = route(25, **ISTIO)
     asked, everybody = service["spec"]["http"]
     weights = {each["destination"]["host"]: each["weight"] for each in everybody["route"]}
     assert weights == {"inference": 75, "inference-canary": 25}
@@ -106,6 +107,9 @@ def test_replicas_follow_the_share(weight: int, stable: int, wanted: int) -> Non
         ({"canary.steps": "[0, 100]"}, "steps"),
         ({"canary.image": "vllm/vllm-openai:latest"}, "name a version"),
         ({"canary.engine": "istio"}, "no Istio objects"),
+        ({**ISTIO, "canary.gateway.create": "true"}, "gateway.create false"),
+        ({**ISTIO, "canary.gateway.hostname": "null"}, "needs gateway.hostname"),
+        ({"canary.gates.stall_seconds": "0"}, "stall_seconds"),
         ({"canary.gates.max_error_rate": "2"}, "max_error_rate"),
         ({"canary.step_timeout_seconds": "2"}, "below step_seconds"),
         ({"canary.model_path": "elsewhere"}, "model_path"),

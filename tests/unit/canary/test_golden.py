@@ -10,7 +10,7 @@ import pytest
 from vllm_runbook import params
 from vllm_runbook.params.check import problems
 from vllm_runbook.params.errors import ParamsError
-from vllm_runbook.params.golden import GoldenPrompt, load_golden
+from vllm_runbook.params.golden import GoldenPrompt, answer_of, load_golden
 
 ROOT = Path(__file__).parents[3]
 
@@ -26,6 +26,38 @@ def test_answers_are_held_against_every_condition() -> None:
     assert wrong("sorry, no", excludes=["sorry"]) == ["'sorry' is in it"]
     assert wrong("it is 42.", matches=r"\b42\b") == [] != wrong("it is 420", matches=r"\b42\b")
     assert wrong('{"a": 1}', is_json=True) == [] != wrong("here: {}", is_json=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "answer"),
+    [
+        ("Paris", "Paris"),
+        ("<think>\nNot Rome.\n</think>\n\nParis", "Paris"),
+        ("Not Rome.\n</think>\n\nParis", "Paris"),  # the template began the thought
+        ("<think>Paris is", ""),
+        ("", ""),
+    ],
+)
+def test_what_a_model_thinks_is_no_answer(content: str, answer: str) -> None:
+    assert answer_of(content) == answer
+    assert wrong(content, contains=["Paris"]) == ([] if answer else ["'Paris' is missing"])
+    assert wrong(content, excludes=["Rome"]) == []
+
+
+@pytest.mark.parametrize("field", ["model", "messages", "max_tokens", "temperature", "stream"])
+def test_a_request_leaves_the_question_alone(tmp_path: Path, field: str) -> None:
+    file = tmp_path / "golden" / "x.yaml"
+    file.parent.mkdir()
+    file.write_text(f"request: {{{field}: 1}}\nprompts: [{{name: a, prompt: b, contains: [c]}}]\n")
+    (found,) = problems([file])
+    assert f"{field}: every prompt says that by itself" in found.allowed
+
+
+def test_the_general_file_lets_a_reasoning_model_end() -> None:
+    """gpt-oss always thinks, and Qwen3 unless it is told not to; each takes hundreds of tokens for it."""
+    golden = load_golden("general")
+    assert golden.request == {"chat_template_kwargs": {"enable_thinking": False}}
+    assert min(each.max_tokens for each in golden.prompts) >= 1024
 
 
 @pytest.mark.parametrize("name", sorted(file.stem for file in (ROOT / "params" / "golden").glob("*.yaml")))

@@ -67,3 +67,21 @@ async def test_a_batch_has_so_many_adapters_and_others_wait_their_turn() -> None
     loop.cancel()
     assert {"sql", ""} in together and {"support"} in together
     assert not [batch for batch in together if {"sql", "support"} <= batch]
+
+
+async def test_one_that_hangs_has_requests_under_way_and_gives_no_token() -> None:
+    layout = Layout(1, 999 * BLOCK, 1, 1, max_num_seqs=1, max_num_batched_tokens=64, max_model_len=256)
+    engine = Engine(layout, StepTime(0, 0, 0, 1), Silent())
+    tokens: list[int] = []
+    engine.hung = True
+    ours = Sequence(8, 4, "length", lambda count, _reason: tokens.append(count), 0.0)
+    engine.add(ours)
+    engine.add(Sequence(8, 4, "length", lambda count, _reason: tokens.append(count), 0.0))
+    loop = asyncio.create_task(engine.run())
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await engine.idle.wait()
+    assert (len(engine.running), len(engine.waiting), tokens) == (1, 1, [])
+    engine.abort(ours)
+    assert not engine.running, "and still ends when it is told to"
+    loop.cancel()

@@ -31,10 +31,11 @@ def test_the_plain_image_has_none() -> None:
 
 
 def test_each_is_wrong_in_one_way() -> None:
-    slow, errors, wrong = (Fault(name) for name in FAULTS)
-    assert slow.delay_s > 1 and not slow.garbles and not slow.fails(1000)
-    assert errors.fails(64) and not errors.fails(16) and not errors.delay_s
-    assert wrong.garbles and not wrong.delay_s and not wrong.fails(1000)
+    slow, errors, hang, wrong = (Fault(name) for name in FAULTS)
+    assert slow.delay_s > 1 and not slow.garbles and not slow.fails(1000) and not slow.hangs(1000)
+    assert errors.fails(64) and not errors.fails(16) and not errors.delay_s and not errors.hangs(1000)
+    assert hang.hangs(64) and not hang.hangs(16) and not hang.delay_s and not hang.garbles and not hang.fails(1000)
+    assert wrong.garbles and not wrong.delay_s and not wrong.fails(1000) and not wrong.hangs(1000)
 
 
 def test_wrong_answers_are_as_long_and_say_nothing() -> None:
