@@ -10,8 +10,7 @@ import click
 
 from .. import cluster as k8s
 from ..errors import RunbookError
-from ..params import ParamsError
-from ..params.errors import Problem
+from ..params import ParamsError, from_pairs
 from ..permissions import TITLES
 from . import drift as drifts
 from . import render
@@ -56,7 +55,7 @@ def export(
     try:
         named = tuple(_notebook(name) for name in notebooks)
         chosen = platforms or ("sandbox",)
-        request = Request(form, chosen, model, _overrides(pairs), named, repo, path, revision)
+        request = Request(form, chosen, model, from_pairs(pairs), named, repo, path, revision)
         files, contents = make(request)
         done = write(directory, request, files, force=force)
     except (ParamsError, RunbookError) as error:
@@ -105,12 +104,6 @@ def diff(directory: Path, overlay: str | None, as_json: bool) -> None:
         for line in drifts.lines(found):
             click.echo(line)
     sys.exit(drifts.code(found))
-
-
-def _overrides(pairs: tuple[str, ...]) -> dict[str, str]:
-    if bad := [pair for pair in pairs if "=" not in pair]:
-        raise ParamsError([Problem("argument", "-p", bad[0], "must be NAME=VALUE")])
-    return dict(pair.split("=", 1) for pair in pairs)
 
 
 def _notebook(name: str) -> str:
