@@ -12,8 +12,8 @@ from typing import Any
 
 import openai
 import pytest
-import yaml
 
+from accounts import Accounts
 from conftest import Cluster
 from vllm_sandbox import binaries
 
@@ -21,7 +21,7 @@ from .conftest import ROOT, Done, run_notebooks, undocumented, verdict_of
 
 CALM = ("rehearsal.load=false", "rehearsal.outage=false", "rehearsal.crowd=false")
 OPTIONS = ("--platform", "sandbox", "--model", "tiny", *(word for pair in CALM for word in ("-p", pair)))
-NAMESPACE, ACCOUNT = "llm-models", "only-13"
+NAMESPACE = "llm-models"
 MODELS = ["qwen3-8b", "chat", "qwen3-8b-sql", "qwen3-8b-support", "mistral-7b-instruct-v0.3", "gpt-oss-20b"]
 
 
@@ -39,17 +39,9 @@ def runs(sandbox: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture(scope="module")
-def own(sandbox: Cluster, runs: Path) -> Path:
+def own(accounts: Accounts, runs: Path) -> Path:
     """A kubeconfig with nothing but the rights of notebook 13."""
-    roles = sandbox.runbook("roles", "13", *OPTIONS[4:], "--service-account", ACCOUNT)
-    assert roles.returncode == 0, roles.stderr
-    Cluster(sandbox.name, sandbox.kubeconfig, "").apply([item for item in yaml.safe_load_all(roles.stdout) if item])
-    document = yaml.safe_load(sandbox.kubeconfig.read_text())
-    token = sandbox.kubectl("-n", "llm", "create", "token", ACCOUNT, "--duration=1h").strip()
-    document["users"][0]["user"] = {"token": token}
-    file = runs / "own.kubeconfig"
-    file.write_text(yaml.safe_dump(document))
-    return file
+    return accounts.kubeconfig("13", name="only-13", options=OPTIONS[4:])
 
 
 @pytest.fixture(scope="module")
