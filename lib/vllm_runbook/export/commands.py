@@ -30,7 +30,9 @@ DIRECTORY = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "-p", "--param", "pairs", multiple=True, metavar="NAME=VALUE", help="A field of platform or model, as for run."
 )
-@click.option("--notebook", "notebooks", multiple=True, metavar="NOTEBOOK", help="Only what these leave in place.")
+@click.option(
+    "--notebook", "notebooks", multiple=True, metavar="NOTEBOOK", help="Only what these leave in place; else all."
+)
 @click.option("--repo", default=Request.repo, show_default=True, help="Where the tree will be, for Argo CD and Flux.")
 @click.option("--path", default=Request.path, show_default=True, help="Its directory there.")
 @click.option("--revision", default=Request.revision, show_default=True, help="Its branch there.")
