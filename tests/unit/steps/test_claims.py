@@ -8,7 +8,7 @@ import pytest
 
 from vllm_runbook.cluster import Cluster, Ref, get_in
 from vllm_runbook.errors import RunbookError
-from vllm_runbook.steps import claims
+from vllm_runbook.steps import claims, verify
 
 
 def claim(size: str, *, has: str = "", phase: str = "Bound", storage_class: str | None = "fast") -> dict[str, Any]:
@@ -83,3 +83,15 @@ def test_otherwise_object_reason_and_what_to_do_are_said(
     ) as told:
         require(Live(live, **classes), claim("80Gi"))
     assert reason in told.value.why and told.value.next_step == "Do something else."
+
+
+def test_a_claim_larger_than_needed_is_no_drift() -> None:
+    live = claim("60Gi")
+    live["metadata"] = {**live["metadata"], "labels": {"app.kubernetes.io/managed-by": "vllm-runbook"}}
+
+    def wanted(size: str) -> dict[str, Any]:
+        return {key: value for key, value in claim(size).items() if key != "status"}
+
+    assert verify._words(wanted("40Gi"), live) == []
+    (words,) = verify._words(wanted("80Gi"), live)
+    assert "spec.resources.requests.storage: 60Gi, applied was 80Gi" in words
