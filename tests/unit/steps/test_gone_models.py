@@ -8,10 +8,11 @@ from typing import Any, cast
 import pytest
 
 from vllm_runbook import params
-from vllm_runbook.cluster import Object, marked, ref_of
+from vllm_runbook.cluster import Object, Ref, marked, ref_of
+from vllm_runbook.errors import RunbookError
 from vllm_runbook.notebook import Notebook
 from vllm_runbook.params import Params
-from vllm_runbook.steps import gone_models, router, served_models
+from vllm_runbook.steps import gone_models, multi_model, router, served_models
 
 STEP = "13_multi_model"
 TWO = """
@@ -121,3 +122,40 @@ def test_pods_of_servers_that_are_gone(tmp_path: Path, live: Live) -> None:
     assert gone.serves(pod("model-mistral-7b-instruct-v0-3"))
     assert not gone.serves(pod("model-mistral-7b-instruct-v0-3", "other")) and not gone.serves(pod("model-qwen3-8b"))
     assert not gone.serves({"metadata": {"namespace": "llm-models"}})
+
+
+GPU = "nvidia.com/gpu"
+
+
+class Full:
+    """A cluster with one node, whose only GPU a server of a model that is gone has."""
+
+    def __init__(self) -> None:
+        labels = {"app.kubernetes.io/name": "model-mistral-7b-instruct-v0-3"}
+        container = {"resources": {"limits": {GPU: "1"}}}
+        self.pod = {
+            "metadata": {"namespace": "llm-models", "labels": labels},
+            "spec": {"nodeName": "gpu-0", "containers": [container]},
+        }
+
+    def require_nothing_pending(self, what: str) -> None: ...
+
+    def find(self, ref: Ref) -> None: ...
+
+    def list(self, kind: str, **selectors: str) -> list[Object]:
+        node = {"metadata": {"name": "gpu-0"}, "status": {"capacity": {GPU: "1"}, "allocatable": {GPU: "1"}}}
+        return [node] if kind == "Node" else [self.pod]
+
+
+@pytest.mark.parametrize("remove", [False, True])
+def test_their_gpus_are_free_once_they_are_to_be_removed(tmp_path: Path, live: Live, remove: bool) -> None:
+    loaded = load(tmp_path, "\n  - {model: qwen3-8b}\n")
+    gone = find(loaded, live, remove=remove)
+    book = cast(Notebook, Book(loaded, cast(Live, Full())))
+    found = served_models.servers(loaded)
+    if remove:
+        multi_model._require_free_gpus(book, found, gone)
+    else:
+        with pytest.raises(RunbookError, match=f"need 1 free {GPU}") as told:
+            multi_model._require_free_gpus(book, found, gone)
+        assert "Servers of models that are gone have some: remove_gone=True." in told.value.next_step
