@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from accounts import Accounts
 from vllm_sandbox import binaries, lifecycle
 from vllm_sandbox.config import ENGINES, SandboxConfig
 
@@ -125,6 +126,12 @@ def sandbox(_state_directory: None) -> Iterator[Cluster]:
     if left:
         print(f"a new sandbox after this: {' '.join(sorted(left))}")
         lifecycle.down("default")
+
+
+@pytest.fixture(scope="module")
+def accounts(sandbox: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Accounts:
+    """``accounts.kubeconfig("13", name="only-13")``: a kubeconfig with nothing but the rights of notebook 13."""
+    return Accounts(sandbox, tmp_path_factory.mktemp("accounts"))
 
 
 def contents(cluster: Cluster) -> set[str]:

@@ -11,7 +11,6 @@ from . import dashboards, rules
 from . import params as parameters
 from .errors import RunbookError
 from .params import ParamsError
-from .params.errors import Problem
 
 
 @click.command()
@@ -28,9 +27,7 @@ def monitoring(directory: Path, platform: str, model: str, pairs: tuple[str, ...
     the model's. No cluster is asked; other files there stay. Exit codes: 0 written, 2 not.
     """
     try:
-        if bad := [pair for pair in pairs if "=" not in pair]:
-            raise ParamsError([Problem("argument", "-p", bad[0], "must be NAME=VALUE")])
-        params = parameters.load(platform, model, dict(pair.split("=", 1) for pair in pairs))
+        params = parameters.load(platform, model, parameters.from_pairs(pairs))
         files = {f"rules/{name}.yaml": rules.text(each) for name, each in rules.documents(params).items()}
         files |= {f"dashboards/{name}.json": dashboards.text(name) for name in dashboards.NAMES}
     except (ParamsError, RunbookError) as error:

@@ -20,7 +20,6 @@ from .cluster import Cluster, DryRunEnded, Object, Plan
 from .cluster.lease import holder_of
 from .errors import RunbookError
 from .params import Params
-from .params.errors import ParamsError, Problem
 from .permissions import TITLES, changes_something, permissions
 from .plots import headless
 from .sizing import Sizing
@@ -155,10 +154,7 @@ def _chosen(cell: Choice, overrides: Mapping[str, Any] | str | None) -> tuple[Ch
 def _mapping(overrides: Mapping[str, Any] | str | None) -> Mapping[str, Any]:
     if not isinstance(overrides, str):
         return overrides or {}
-    words = shlex.split(overrides.replace(",", " "))
-    if bad := [word for word in words if "=" not in word]:
-        raise ParamsError([Problem("argument", "overrides", bad[0], "text must be NAME=VALUE, separated by spaces")])
-    return dict(word.split("=", 1) for word in words)
+    return parameters.from_pairs(shlex.split(overrides.replace(",", " ")), "overrides")
 
 
 def _require_permissions(book: Notebook) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from conftest import Cluster
+from vllm_runbook.permissions import TITLES
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,6 +43,21 @@ class Done:
 def verdict_of(cells: list[dict[str, Any]]) -> str:
     (cell,) = (cell for cell in cells if "verdict" in cell["metadata"].get("tags", []))
     return "".join("".join(output["text"]) for output in cell["outputs"])
+
+
+def undocumented(figures: Iterable[str]) -> list[str]:
+    """Figures of a run that no name in docs/figures.md stands for; there, capitals stand for a part of a name."""
+    page = (ROOT / "docs" / "figures.md").read_text()
+    cells = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    patterns = [_pattern(name) for cell in cells for name in re.findall("`([^`]+)`", cell)]
+    return [name for name in figures if not any(re.fullmatch(pattern, name) for pattern in patterns)]
+
+
+def _pattern(documented: str) -> str:
+    notebooks = "|".join(name.partition("_")[2] for name in TITLES)
+    words = {"*": ".+", "GROUP": ".+", "NOTEBOOK": f"(?:{notebooks})"}
+    parts = re.findall(r"[A-Z]+|\*|[^A-Z*]+", documented)
+    return "".join(words.get(part, "[^.]+" if part.isupper() else re.escape(part)) for part in parts)
 
 
 Runbook = Callable[..., Done]

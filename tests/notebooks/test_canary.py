@@ -17,10 +17,10 @@ from typing import Any
 
 import httpx
 import pytest
-import yaml
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from accounts import Accounts
 from conftest import Cluster
 
 from .conftest import ROOT, Done, command, run_notebooks, verdict_of
@@ -77,18 +77,11 @@ def _given(page: list[Metric], backend: str) -> float:
 class Story:
     """A served model, and runs of notebook 11 by an account of its own."""
 
-    def __init__(self, sandbox: Cluster, directory: Path) -> None:
+    def __init__(self, sandbox: Cluster, accounts: Accounts, directory: Path) -> None:
         self.sandbox, self.directory = sandbox, directory
         done = run_notebooks(directory, "01", "02", "03", "04", "05", *options())
         assert done.code == 0, done.out + done.err
-        roles = sandbox.runbook("roles", "11", *overridden(), "--service-account", "only-11")
-        assert roles.returncode == 0, roles.stderr
-        Cluster(sandbox.name, sandbox.kubeconfig, "").apply([item for item in yaml.safe_load_all(roles.stdout) if item])
-        document = yaml.safe_load(sandbox.kubeconfig.read_text())
-        token = sandbox.kubectl("-n", "llm", "create", "token", "only-11", "--duration=1h").strip()
-        document["users"][0]["user"] = {"token": token}
-        self.account = directory / "only-11.kubeconfig"
-        self.account.write_text(yaml.safe_dump(document))
+        self.account = accounts.kubeconfig("11", name="only-11", options=overridden())
 
     def arguments(self, seconds: int, *pairs: str) -> list[str]:
         mine = (f"kubernetes.kubeconfig={self.account}", f"seconds={seconds}")
@@ -141,9 +134,9 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def story(sandbox: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+def story(sandbox: Cluster, accounts: Accounts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     directory = tmp_path_factory.mktemp("canary")
-    story = Story(sandbox, directory)
+    story = Story(sandbox, accounts, directory)
     yield story
     assert run_notebooks(directory, "10", *options("delete_weights=true")).code == 0
     left = sandbox.kubectl("get", "crd", "-o", "name")

@@ -17,8 +17,8 @@ from vllm_sandbox import binaries
 
 from .conftest import ROOT, Runbook, verdict_of
 
-#: What this test has in place: everything but spot nodes, and no load on anything.
-NOTEBOOKS = ("01", "03", "04", "05", "06", "07")
+#: What this test has in place: everything but spot nodes, and no load on anything. 11's route and 13's models, too.
+NOTEBOOKS = ("01", "03", "04", "05", "06", "07", "11", "13")
 CALM = ("rehearsal.load=false", "rehearsal.outage=false", "rehearsal.crowd=false")
 LAYERS = ("infrastructure", "weights", "serving")
 
@@ -65,12 +65,14 @@ def test_applied_by_kubectl_the_notebooks_change_nothing(sandbox: Cluster, tree:
                 "--selector=feature.node.kubernetes.io/pci-10de.present=true",
                 "hardware-type=nvidia-gpu",
             )
-            create_key(sandbox, "llm")
-            sandbox.kubectl("-n", "llm", "wait", "--for=condition=complete", "job/prefetch-weights", "--timeout=60s")
+            for namespace in ("llm", "llm-models"):
+                create_key(sandbox, namespace)
+                sandbox.kubectl("-n", namespace, "wait", "--for=condition=complete", "job", "--all", "--timeout=80s")
 
-    done = calm("--to", "07")
-    assert done.code == 0, done.out + done.err
-    assert done.summary["changed"] == 0 and done.out.splitlines()[-2:][0] == "nothing changed"
+    for chosen in (("--to", "07"), ("11", "-p", "canary.image=null"), ("13", "-p", "wake=false")):
+        done = calm(*chosen)
+        assert done.code == 0, done.out + done.err
+        assert done.summary["changed"] == 0 and done.out.splitlines()[-2:][0] == "nothing changed"
     assert drift(sandbox, tree) == (0, {})
 
 
@@ -129,6 +131,12 @@ def test_installed_by_helm_the_notebooks_change_nothing(
         assert done.code == 0, done.out + done.err
         assert done.summary["changed"] == 0
         assert sandbox.runbook("diff", str(chart)).returncode == 0
+
+        larger = json.dumps({"spec": {"resources": {"requests": {"storage": "99Gi"}}}})
+        sandbox.kubectl("-n", "shop", "patch", "pvc", "model-weights", "--patch", larger)
+        told = sandbox.runbook("diff", str(chart))
+        assert told.returncode == 1 and "drifted PersistentVolumeClaim shop/model-weights: a claim can't" in told.stdout
+        assert "~ spec.resources.requests.storage: 99Gi -> " in told.stdout
 
         refused = calm("04", "-p", space, "-p", "max_model_len=512")
         assert refused.code == 1 and "belongs to Helm" in refused.err

@@ -12,16 +12,16 @@ from typing import Any
 
 import openai
 import pytest
-import yaml
 
+from accounts import Accounts
 from conftest import Cluster
 from vllm_sandbox import binaries
 
-from .conftest import ROOT, Done, run_notebooks, verdict_of
+from .conftest import ROOT, Done, run_notebooks, undocumented, verdict_of
 
 CALM = ("rehearsal.load=false", "rehearsal.outage=false", "rehearsal.crowd=false")
 OPTIONS = ("--platform", "sandbox", "--model", "tiny", *(word for pair in CALM for word in ("-p", pair)))
-NAMESPACE, ACCOUNT = "llm-models", "only-13"
+NAMESPACE = "llm-models"
 MODELS = ["qwen3-8b", "chat", "qwen3-8b-sql", "qwen3-8b-support", "mistral-7b-instruct-v0.3", "gpt-oss-20b"]
 
 
@@ -39,17 +39,9 @@ def runs(sandbox: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture(scope="module")
-def own(sandbox: Cluster, runs: Path) -> Path:
+def own(accounts: Accounts, runs: Path) -> Path:
     """A kubeconfig with nothing but the rights of notebook 13."""
-    roles = sandbox.runbook("roles", "13", *OPTIONS[4:], "--service-account", ACCOUNT)
-    assert roles.returncode == 0, roles.stderr
-    Cluster(sandbox.name, sandbox.kubeconfig, "").apply([item for item in yaml.safe_load_all(roles.stdout) if item])
-    document = yaml.safe_load(sandbox.kubeconfig.read_text())
-    token = sandbox.kubectl("-n", "llm", "create", "token", ACCOUNT, "--duration=1h").strip()
-    document["users"][0]["user"] = {"token": token}
-    file = runs / "own.kubeconfig"
-    file.write_text(yaml.safe_dump(document))
-    return file
+    return accounts.kubeconfig("13", name="only-13", options=OPTIONS[4:])
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +62,12 @@ def test_the_way_from_zero_and_back_was_measured(sandbox: Cluster, done: Done) -
     figures = step["result"]["figures"]
     moments = [figures[f"wake.{name}_s"] for name in ("woken", "ready", "answered", "gone")]
     assert moments == sorted(moments) and moments[0] > 0
+    assert undocumented(done.summary["figures"]) == [] and set(figures) <= set(done.summary["figures"])
     cold = sandbox.get("deployment", "model-gpt-oss-20b", "-n", NAMESPACE, "--show-managed-fields")
     assert cold["spec"]["replicas"] == 0
-    owners = {
-        each["manager"] for each in cold["metadata"]["managedFields"] if "f:replicas" in str(each.get("fieldsV1"))
-    }
-    assert "vllm-runbook" not in owners
+    # at zero nobody owns the field (the scale subresource leaves a zero out), the runbook least of all
+    (ours,) = (each for each in cold["metadata"]["managedFields"] if each["manager"] == "vllm-runbook")
+    assert "f:template" in ours["fieldsV1"]["f:spec"] and "f:replicas" not in ours["fieldsV1"]["f:spec"]
     assert "Answered " in (done.directory / "13_multi_model.ipynb").read_text()
 
 
@@ -154,7 +146,7 @@ def test_policies_let_the_router_to_the_servers_and_nobody_else(sandbox: Cluster
             there.wait(f"pod/{name}", "jsonpath={.status.phase}=Succeeded")
             told[name] = dict(line.split() for line in there.kubectl("logs", name).splitlines())
         assert told["router-like"]["model-qwen3-8b"] == "200" and told["router-like"]["models"] != "200"
-        assert "200" not in told["stranger"].values()
+        assert set(told["stranger"]) == {"models", "model-qwen3-8b"} and "200" not in told["stranger"].values()
     finally:
         there.kubectl("delete", "pod", "router-like", "stranger", "--wait=false")
 
@@ -168,11 +160,74 @@ def test_the_api_server_accepts_what_is_exported_for_kserve(sandbox: Cluster, do
     try:
         sandbox.wait_defined("inferenceservices.serving.kserve.io")
         options = ("--server-side", "--dry-run=server", "--validate=strict", "--force-conflicts")
-        for file in sorted((tmp_path / "sandbox").glob("*.yaml")):
+        files = sorted((tmp_path / "sandbox").glob("*.yaml"))
+        assert len(files) == 4, "needed.yaml, and one for each model"
+        for file in files:
             told = Cluster(sandbox.name, sandbox.kubeconfig, NAMESPACE).kubectl("apply", *options, "-f", str(file))
             assert "serverside-applied" in told
     finally:
         sandbox.kubectl("delete", "-f", schema)
+
+
+#: Without the cold model and an adapter, and with another cold one: the claim for both has to be larger.
+OTHERS = """
+name: sandbox
+models:
+  - {model: qwen3-8b, served_names: [qwen3-8b, chat], max_replicas: 2,
+     adapters: [{name: qwen3-8b-support, repo: sandbox/qwen3-8b-support-lora, rank: 32}]}
+  - {model: mistral-7b-instruct-v0.3, max_replicas: 2}
+"""
+ADDED = "  - {model: qwen3-32b, min_replicas: 0}\n"
+GONE = ("deployment/model-gpt-oss-20b", "scaledobject/model-gpt-oss-20b", "service/model-gpt-oss-20b")
+GONE_JOBS = ("job/prefetch-gpt-oss-20b", "job/prefetch-adapter-qwen3-8b-sql")
+
+
+def test_another_registry_never_shrinks_the_claim_and_removes_only_when_told(
+    sandbox: Cluster, runs: Path, own: Path, done: Done, tmp_path: Path
+) -> None:
+    """The last but one in this file: what it removes is gone."""
+    there = Cluster(sandbox.name, sandbox.kubeconfig, NAMESPACE)
+    file = tmp_path / "others.yaml"
+
+    def run(*more: str) -> Done:
+        words = (f"registry={file}", "wake=false", f"kubernetes.kubeconfig={own}", *more)
+        return run_notebooks(runs, "13", *OPTIONS, *(word for pair in words for word in ("-p", pair)))
+
+    def size() -> str:
+        return str(there.get("pvc", "model-weights")["spec"]["resources"]["requests"]["storage"])
+
+    before = size()
+    file.write_text(OTHERS)
+    fewer = run()
+    assert fewer.code == 0, fewer.out + fewer.err
+    assert size() == before
+    text = (fewer.directory / "13_multi_model.ipynb").read_text()
+    assert f"PersistentVolumeClaim {NAMESPACE}/model-weights stays at {before}" in text
+    for name in (*GONE, *GONE_JOBS):
+        kind, _, object_name = name.partition("/")
+        assert there.get(kind, object_name) and object_name in text
+    assert text.count("remove_gone=True removes it") == len((*GONE, *GONE_JOBS))
+
+    file.write_text(OTHERS + ADDED)
+    expansion = ("patch", "storageclass", "shared-fs", "--patch")
+    sandbox.kubectl(*expansion, json.dumps({"allowVolumeExpansion": False}))
+    try:
+        refused = run()
+    finally:
+        sandbox.kubectl(*expansion, json.dumps({"allowVolumeExpansion": True}))
+    assert refused.code == 1 and refused.summary["changed"] == 0 and size() == before
+    assert f"PersistentVolumeClaim {NAMESPACE}/model-weights asks for {before}" in refused.err
+    assert "StorageClass shared-fs has no allowVolumeExpansion: true" in refused.err
+    assert f"volume_size: {before}" in refused.err
+
+    larger = run("remove_gone=true")
+    assert larger.code == 0, larger.out + larger.err
+    assert int(size().removesuffix("Gi")) > int(before.removesuffix("Gi"))
+    left = there.kubectl("get", "deployments,scaledobjects.keda.sh,services,jobs", "-o", "name")
+    assert not [name for name in (*GONE, *GONE_JOBS) if name.partition("/")[2] in left.replace("\n", "/").split("/")]
+    assert "model-qwen3-32b" in left and there.get("deployment", "model-qwen3-8b")["status"]["readyReplicas"] == 1
+    again = run("remove_gone=true")
+    assert again.code == 0 and again.summary["changed"] == 0, again.out + again.err
 
 
 def test_teardown_takes_all_but_the_volume(sandbox: Cluster, runs: Path, done: Done) -> None:

@@ -13,7 +13,7 @@ from vllm_runbook import dashboards, notebook, rules
 from vllm_runbook.notebook import Notebook
 from vllm_runbook.steps import monitoring, observability
 
-from .conftest import ROOT, Done, run_notebooks, verdict_of
+from .conftest import ROOT, Done, run_notebooks, undocumented, verdict_of
 
 NAMES = ["05_observability", "06_autoscaling", "07_disruption", "09_diagnosis"]
 #: Fewer requests than a server of ours admits: however slow the machine is, none is refused.
@@ -79,6 +79,7 @@ def test_every_figure_is_documented(figures: dict[str, Any]) -> None:
             assert f"`{name}`" in page, name
         if group in groups:
             assert f"`{group}." in page, name
+    assert undocumented(figures) == []
 
 
 def test_the_report_has_before_and_after_side_by_side(done: Done) -> None:

@@ -12,7 +12,6 @@ from .. import cluster as k8s
 from .. import params as parameters
 from ..errors import RunbookError
 from ..params import ParamsError
-from ..params.errors import Problem
 from . import report
 from .context import context_of
 from .diagnosis import UNKNOWN, diagnose
@@ -50,7 +49,4 @@ def doctor(platform: str, model: str, namespace: str | None, as_json: bool, pair
 
 
 def _overrides(pairs: tuple[str, ...], namespace: str | None) -> Mapping[str, str]:
-    if bad := [pair for pair in pairs if "=" not in pair]:
-        raise ParamsError([Problem("argument", "-p", bad[0], "must be NAME=VALUE")])
-    given = dict(pair.split("=", 1) for pair in pairs)
-    return given | ({"namespace": namespace} if namespace else {})
+    return parameters.from_pairs(pairs) | ({"namespace": namespace} if namespace else {})

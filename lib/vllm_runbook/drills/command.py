@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ..errors import RunbookError
-from ..params import ParamsError
+from ..params import ParamsError, from_pairs
 from ..tables import Table
 
 NOT_YET, WRONG_USE = 1, 2
@@ -29,7 +29,7 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
         from ..notebook import begin
 
         try:
-            command(begin(STEP, platform, model, " ".join(pairs)), **more)
+            command(begin(STEP, platform, model, from_pairs(pairs)), **more)
         except (ParamsError, RunbookError) as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(WRONG_USE)

@@ -10,8 +10,7 @@ import click
 
 from .. import cluster as k8s
 from ..errors import RunbookError
-from ..params import ParamsError
-from ..params.errors import Problem
+from ..params import ParamsError, from_pairs
 from ..permissions import TITLES
 from . import drift as drifts
 from . import render
@@ -31,7 +30,9 @@ DIRECTORY = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "-p", "--param", "pairs", multiple=True, metavar="NAME=VALUE", help="A field of platform or model, as for run."
 )
-@click.option("--notebook", "notebooks", multiple=True, metavar="NOTEBOOK", help="Only what these leave in place.")
+@click.option(
+    "--notebook", "notebooks", multiple=True, metavar="NOTEBOOK", help="Only what these leave in place; else all."
+)
 @click.option("--repo", default=Request.repo, show_default=True, help="Where the tree will be, for Argo CD and Flux.")
 @click.option("--path", default=Request.path, show_default=True, help="Its directory there.")
 @click.option("--revision", default=Request.revision, show_default=True, help="Its branch there.")
@@ -56,7 +57,7 @@ def export(
     try:
         named = tuple(_notebook(name) for name in notebooks)
         chosen = platforms or ("sandbox",)
-        request = Request(form, chosen, model, _overrides(pairs), named, repo, path, revision)
+        request = Request(form, chosen, model, from_pairs(pairs), named, repo, path, revision)
         files, contents = make(request)
         done = write(directory, request, files, force=force)
     except (ParamsError, RunbookError) as error:
@@ -105,12 +106,6 @@ def diff(directory: Path, overlay: str | None, as_json: bool) -> None:
         for line in drifts.lines(found):
             click.echo(line)
     sys.exit(drifts.code(found))
-
-
-def _overrides(pairs: tuple[str, ...]) -> dict[str, str]:
-    if bad := [pair for pair in pairs if "=" not in pair]:
-        raise ParamsError([Problem("argument", "-p", bad[0], "must be NAME=VALUE")])
-    return dict(pair.split("=", 1) for pair in pairs)
 
 
 def _notebook(name: str) -> str:

@@ -9,7 +9,7 @@ from ..cluster import Object, Ref, marked, ref_of
 from ..errors import RunbookError
 from ..params import Params
 from ..steps import weights
-from ..steps.inventory import STORY, Missing, inventory
+from ..steps.inventory import Missing, inventory
 
 #: In order: each needs the one before it, the last one complete weights.
 LAYERS = ("infrastructure", "weights", "serving")
@@ -28,6 +28,9 @@ _FIRST = {
     "RoleBinding",
     "APIService",
 }
+#: What does without something that failed.
+_WITHOUT_CHARTS = "Without charts: -p device_plugin.mode=manifest -p autoscaling.install=manifest"
+_WITHOUT = {"13_multi_model": "Without the registry: -p registry=null"}
 #: Ending of the built-in API groups that have a dot.
 _BUILT_IN = ".k8s.io"
 #: A group with that ending whose kinds come from definitions all the same.
@@ -79,18 +82,18 @@ def contents(params: Params, notebooks: Sequence[str] | None = None) -> Contents
     """What the notebooks leave in place, ready to be written down. Secrets never are: only that they must exist.
 
     Args:
-        notebooks: only those of these notebooks; by default of the story's, without the models of a registry (13).
+        notebooks: only those of these notebooks; by default of all.
 
     Raises:
-        RunbookError: a chart can't be rendered: a tree without its objects would remove them from the cluster.
+        RunbookError: a chart can't be rendered, or the registry's models can't be served on this platform: a tree
+            without their objects would remove them from the cluster.
     """
-    found = inventory(params, STORY if notebooks is None else notebooks)
+    found = inventory(params, notebooks)
     if failed := [each for each in found.missing if each.failed]:
         raise RunbookError(
             f"{params.platform.name}: {failed[0].what} can't be exported",
             why="\n".join(each.why for each in failed),
-            next_step="Nothing was written. Without charts: -p device_plugin.mode=manifest "
-            "-p autoscaling.install=manifest",
+            next_step=f"Nothing was written. {_WITHOUT.get(failed[0].notebook, _WITHOUT_CHARTS)}",
         )
     items = [
         Item(entry.notebook, layer(params, entry.notebook, entry.object), marked(entry.object, entry.notebook))

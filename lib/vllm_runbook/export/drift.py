@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .. import cluster as k8s
 from ..cluster import Cluster, Conflict, Object, Ref, ref_of
+from ..steps import claims
 from ..tables import Table
 
 SAME, DRIFTED, MISSING = "in sync", "drifted", "missing"
@@ -56,6 +57,8 @@ def _compared(cluster: Cluster, item: Object) -> Drift:
     if live is None:
         return Drift(ref, MISSING, notebook)
     item = k8s.as_managed(item, live)
+    if ref.kind == "PersistentVolumeClaim" and claims.shrinks(item, live):
+        return _larger(cluster, item, live)
     owners: tuple[str, ...] = ()
     try:
         (change,) = k8s.plan(cluster, [item], notebook, adopt=True).changes
@@ -64,6 +67,16 @@ def _compared(cluster: Cluster, item: Object) -> Drift:
         (change,) = k8s.plan(cluster, [item], notebook, adopt=True, force=True).changes
     state = DRIFTED if change.changes else SAME
     return Drift(ref, state, notebook, tuple(map(str, change.fields)), owners, change.note)
+
+
+def _larger(cluster: Cluster, item: Object, live: Object) -> Drift:
+    """A claim that is larger than in the tree: no dry run tells that, for the server refuses to shrink it."""
+    sizes = [k8s.get_in(each, claims.REQUEST) for each in (live, item)]
+    rest = _compared(cluster, k8s.changed(item, {claims.REQUEST: sizes[0]}))
+    words = "a claim can't shrink, so this can't be applied: export with the size that it has"
+    return replace(
+        rest, state=DRIFTED, fields=(f"~ {claims.REQUEST}: {sizes[0]} -> {sizes[1]}", *rest.fields), note=words
+    )
 
 
 def code(found: Iterable[Drift]) -> int:

@@ -145,6 +145,11 @@ _COMPONENTS = {
     ("06_autoscaling", "serving"): "autoscaling",
     ("07_disruption", "serving"): "disruptionBudget",
     ("08_spot", "infrastructure"): "karpenter",
+    ("11_canary", "infrastructure"): "gateway",
+    ("11_canary", "serving"): "route",
+    ("13_multi_model", "infrastructure"): "models",
+    ("13_multi_model", "weights"): "models",
+    ("13_multi_model", "serving"): "models",
 }
 
 

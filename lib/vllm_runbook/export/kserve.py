@@ -13,7 +13,7 @@ from typing import Any
 from ..cluster import Object, get_in, in_order, marked
 from ..params import Params
 from ..steps import served_models, weights
-from ..steps.inventory import Missing
+from ..steps.inventory import of_registry
 from ..steps.served_models import Server
 from . import text
 from .contents import Contents, Item
@@ -45,7 +45,7 @@ def files(request: Request, platforms: Sequence[Params]) -> tuple[Files, list[Co
         for each, item in services.items():
             found[f"{name}/{each}.yaml"] = text.comment(HEADER) + text.dump(item)
         items = [Item(NOTEBOOK, "serving", item) for item in [*before, *services.values()]]
-        contents.append(Contents(params, items, _missing(params)))
+        contents.append(Contents(params, items, of_registry(params)))
     found["README.md"] = _readme(request, contents)
     return found, contents
 
@@ -97,19 +97,6 @@ def _metric(server: Server) -> Object:
         "type": "External",
         "external": {"metric": metric, "target": {"type": "Value", "value": metadata["threshold"]}},
     }
-
-
-def _missing(params: Params) -> list[Missing]:
-    platform = served_models.there(params.platform)
-    found = []
-    if platform.api_key.enabled:
-        name = f"Secret {platform.namespace}/{platform.api_key.secret.name}"
-        found.append(Missing(NOTEBOOK, name, "the API key: values of Secrets are never exported"))
-    gated = [server.served.model.hub_id for server in served_models.servers(params) if server.served.model.gated]
-    if gated:
-        name = f"Secret {platform.namespace}/{platform.hub.token_secret.name}"
-        found.append(Missing(NOTEBOOK, name, f"{', '.join(gated)}: gated, and Secrets are never exported"))
-    return found
 
 
 def _readme(request: Request, contents: Sequence[Contents]) -> str:

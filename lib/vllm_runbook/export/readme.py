@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..params import Params
-from ..steps import weights
 from .contents import MEANING, Contents
 from .tree import Request, made_by
 
@@ -44,7 +42,7 @@ def helm(request: Request, platforms: Sequence[Contents]) -> str:
     for at, layer in enumerate(first.layers):
         off = ",".join(f"layers.{other}=false" for other in first.layers[at + 1 :])
         commands.append(f"helm upgrade --install vllm . {options}{' --set ' + off if off else ''}")
-        commands += _wait(first.params) if layer == "weights" else []
+        commands += _wait(first) if layer == "weights" else []
     parts = [
         _head(request, "vLLM, as the notebooks apply it: a Helm chart"),
         "`values.yaml` has what users change; `values-PLATFORM.yaml` what a platform has different. In layers:\n",
@@ -74,16 +72,20 @@ def _apply(platform: Contents) -> str:
     lines = []
     for layer in platform.layers:
         lines.append(f"kubectl apply --server-side -k overlays/{platform.platform}/{layer}")
-        lines += _wait(platform.params) if layer == "weights" else []
+        lines += _wait(platform) if layer == "weights" else []
     return "\n".join(lines) + "\n"
 
 
-def _wait(params: Params) -> list[str]:
-    """The command that waits for the weights: servers that start without them fail, and a copy would be empty."""
-    namespace = params.platform.namespace
-    if params.platform.storage.strategy == "per_node":
-        return [f"kubectl -n {namespace} rollout status daemonset/{weights.DAEMONSET} --timeout=2h"]
-    return [f"kubectl -n {namespace} wait --for=condition=complete job/{weights.JOB} --timeout=2h"]
+def _wait(platform: Contents) -> list[str]:
+    """The commands that wait for the weights: servers that start without them fail, and a copy would be empty."""
+    lines, jobs = [], dict[str, list[str]]()
+    for _, ref in (item.key for item in platform.of("weights")):
+        if ref.kind == "DaemonSet":
+            lines.append(f"kubectl -n {ref.namespace} rollout status daemonset/{ref.name} --timeout=2h")
+        elif ref.kind == "Job":
+            jobs.setdefault(ref.namespace, []).append(f"job/{ref.name}")
+    waits = (f"-n {space} wait --for=condition=complete {' '.join(names)}" for space, names in jobs.items())
+    return lines + [f"kubectl {words} --timeout=2h" for words in waits]
 
 
 def _needs(platforms: Sequence[Contents]) -> str:

@@ -9,6 +9,7 @@
 from .errors import ParamsError, Problem
 from .load import Params, load, names
 from .model import Model
+from .overrides import from_pairs
 from .platform import Platform
 
-__all__ = ["Model", "Params", "ParamsError", "Platform", "Problem", "load", "names"]
+__all__ = ["Model", "Params", "ParamsError", "Platform", "Problem", "from_pairs", "load", "names"]

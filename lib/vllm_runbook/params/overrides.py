@@ -5,18 +5,34 @@ from __future__ import annotations
 import shlex
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from .errors import Problem, did_you_mean
+from .errors import ParamsError, Problem, did_you_mean
 from .model import Model
 from .platform import Platform
 
 ROOTS: dict[str, type[BaseModel]] = {"platform": Platform, "model": Model}
+
+
+def from_pairs(pairs: Iterable[str], option: str = "-p") -> dict[str, str]:
+    """Overrides from the command line's ``NAME=VALUE``; of a name that is given twice the last one.
+
+    Args:
+        option: what the pairs were given to, for the error.
+
+    Raises:
+        ParamsError: naming every pair without ``=``.
+    """
+    parts = [(pair, *pair.partition("=")) for pair in pairs]
+    bad = [Problem("argument", option, pair, "a parameter is NAME=VALUE") for pair, _, equals, _ in parts if not equals]
+    if bad:
+        raise ParamsError(bad)
+    return {name: value for _, name, _, value in parts}
 
 
 def resolve(overrides: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:

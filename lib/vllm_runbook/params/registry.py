@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from .errors import ParamsError, Problem, did_you_mean
 from .load import find, names, origins, read, validate
 from .model import Model
-from .names import Name
+from .names import Name, Quantity
 from .platform import Platform
 from .schema import Positive, Strict, Toleration
 
@@ -73,10 +73,15 @@ class Entry(Strict):
 
 
 class Registry(Strict):
-    """Models that one endpoint serves. ``queue_per_model``: requests that the router holds for a model at most."""
+    """Models that one endpoint serves.
+
+    ``queue_per_model``: requests that a router holds for a model at most. ``volume_size`` of the claim for all weights;
+    null: the platform's ``storage.size``, or what the models need.
+    """
 
     name: Name
     queue_per_model: Positive = 64
+    volume_size: Quantity | None = None
     models: list[Entry] = Field(min_length=1)
 
     @model_validator(mode="after")

@@ -1,5 +1,5 @@
 """What each notebook may do: its least permissions as RBAC rules, one module per subject."""
 
-from .table import TITLES, changes_something, permissions
+from .table import LASTING, TITLES, changes_something, permissions
 
-__all__ = ["TITLES", "changes_something", "permissions"]
+__all__ = ["LASTING", "TITLES", "changes_something", "permissions"]

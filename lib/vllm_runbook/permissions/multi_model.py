@@ -9,7 +9,7 @@ from .serving import deploy, weights
 
 
 def multi_model(platform: Platform) -> list[Rule]:
-    """What 03, 04, 06 and 07 need in their namespace, in the registry's; and to ask Prometheus.
+    """What 03, 04, 06 and 07 need in their namespace, in the registry's; to remove models; and to ask Prometheus.
 
     Nothing where the platform names no registry, but to say so.
     """
@@ -21,8 +21,10 @@ def multi_model(platform: Platform) -> list[Rule]:
         *weights(there),
         *deploy(there),
         *rules("get create patch", "configmaps", namespace=namespace),
-        *rules(WRITE, "poddisruptionbudgets", group="policy", namespace=namespace),
-        *rules(WRITE, "scaledobjects", group="keda.sh", namespace=namespace),
+        *rules("delete", "services", namespace=namespace),
+        *rules("delete", "deployments", group="apps", namespace=namespace),
+        *rules(f"{WRITE} delete", "poddisruptionbudgets", group="policy", namespace=namespace),
+        *rules(f"{WRITE} delete", "scaledobjects", group="keda.sh", namespace=namespace),
         *rules("list watch", "horizontalpodautoscalers", group="autoscaling", namespace=namespace),
         *rules("get", "rolebindings", group="rbac.authorization.k8s.io", namespace=namespace),
         *rules("get", "services/proxy", namespace=platform.metrics.namespace),

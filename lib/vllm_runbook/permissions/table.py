@@ -37,11 +37,24 @@ TITLES = {
     "30_verify": "Verify",
 }
 
+#: Notebooks that leave something in place, in the order in which they do (steps.inventory has what).
+LASTING = (
+    "01_device_plugin",
+    "02_label_gpu_nodes",
+    "03_storage_weights",
+    "04_deploy_vllm",
+    "05_observability",
+    "06_autoscaling",
+    "07_disruption",
+    "08_spot",
+    "11_canary",
+    "13_multi_model",
+)
+
 
 def _gitops(platform: Platform) -> list[Rule]:
     """To read, and to apply in a dry run, what the notebooks leave in place."""
-    steps = [name for name in _TABLE if name[:2] in ("01", "03", "04", "05", "06", "07", "08", "11")]
-    asked = [rule for name in steps for rule in _TABLE[name](platform)]
+    asked = [rule for name in LASTING for rule in _TABLE[name](platform)]
     verbs, others = ("get", "create", "patch", "escalate", "bind"), ("nodes", "pods", "secrets")
     kept = [each for each in asked if each.verb in verbs and not each.subresource and each.resource not in others]
     return list(dict.fromkeys(kept))

@@ -13,7 +13,7 @@ import nbformat
 import yaml
 
 from ..errors import RunbookError
-from ..params import Platform
+from ..params import Platform, from_pairs
 from ..params.errors import did_you_mean
 
 _NUMBERED = re.compile(r"^(\d+)_\w+$")
@@ -156,7 +156,8 @@ def settings(found: Sequence[Source], pairs: Sequence[str], file: Path | None) -
     """Sort ``NAME=VALUE`` pairs (and a YAML file of them) into notebooks' parameters and overrides.
 
     Raises:
-        RunbookError: a pair without ``=``, or a file that is no mapping.
+        ParamsError: a pair without ``=``.
+        RunbookError: a file that is no mapping.
     """
     known = {name for source in found for name in source.parameters} - {"overrides"}
     values: dict[str, Any] = {}
@@ -165,10 +166,7 @@ def settings(found: Sequence[Source], pairs: Sequence[str], file: Path | None) -
         if not isinstance(document, dict):
             raise RunbookError(f"{file} must be a YAML mapping of parameters")
         values |= document
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals:
-            raise RunbookError(f"-p {pair}: a parameter is NAME=VALUE")
+    for name, text in from_pairs(pairs).items():
         values[name] = yaml.safe_load(text) if name in known else text
     overrides = values.pop("overrides", None) or {}
     own = {name: value for name, value in values.items() if name in known}

@@ -172,9 +172,7 @@ def schedule(
 def _load(platform: str, model: str, pairs: tuple[str, ...]) -> Params:
     from .. import params
 
-    if bad := [pair for pair in pairs if "=" not in pair]:
-        raise RunbookError(f"-p {bad[0]}: a parameter is NAME=VALUE")
-    return params.load(platform, model, dict(pair.split("=", 1) for pair in pairs))
+    return params.load(platform, model, params.from_pairs(pairs))
 
 
 def _wrong(error: Exception) -> NoReturn:

@@ -17,10 +17,14 @@ from .. import sizing as sizes
 from ..cluster import Object, in_order, ref_of
 from ..errors import RunbookError
 from ..params import Params, Platform
+from ..params.canary import Canary
+from ..permissions import LASTING
 from ..sizing import Sizing
 from . import autoscaling, canary, deploy, device_plugin, disruption, keda, observability, provisioning, spot, weights
 from . import router as routers
 from . import served_models as models
+
+_MODELS = "13_multi_model"
 
 
 @dataclass(frozen=True)
@@ -78,21 +82,18 @@ def inventory(params: Params, notebooks: Iterable[str] | None = None) -> Invento
     """
     found = Inventory()
     sizing = sizes.size(params)
-    wanted = set(_STEPS) if notebooks is None else set(notebooks)
-    for name, parts in _STEPS.items():
-        for part in parts if name in wanted else ():
+    wanted = set(LASTING) if notebooks is None else set(notebooks)
+    for name in LASTING:
+        for part in STEPS[name] if name in wanted else ():
             try:
                 # as the steps plan each group: what others need comes first
                 found += [Entry(name, item) for item in in_order(part(params, sizing)) if not found.has(item)]
             except RunbookError as error:
-                found.missing.append(Missing(name, _chart(name, params.platform), str(error), failed=True))
+                found.missing.append(Missing(name, _failing(name, params.platform), str(error), failed=True))
     found.missing += [each for each in _never(params) if each.notebook in wanted]
+    found.missing += of_registry(params) if params.platform.registry and _MODELS in wanted else []
     return found
 
-
-#: Notebooks of the plain story; 13 is beside it, and only looked at when it is named.
-STORY: tuple[str, ...] = ("01_device_plugin", "02_label_gpu_nodes", "03_storage_weights", "04_deploy_vllm")
-STORY += ("05_observability", "06_autoscaling", "07_disruption", "08_spot")
 
 _Part = Callable[[Params, Sizing], list[Object]]
 
@@ -121,8 +122,8 @@ def _models_namespace(params: Params) -> list[Object]:
     return [weights.namespace_object(models.there(params.platform))]
 
 
-#: What each notebook plans, group by group.
-_STEPS: dict[str, tuple[_Part, ...]] = {
+#: What each notebook of LASTING plans, group by group.
+STEPS: dict[str, tuple[_Part, ...]] = {
     "01_device_plugin": (_of_platform(device_plugin.objects),),
     "02_label_gpu_nodes": (),
     "03_storage_weights": (
@@ -146,12 +147,13 @@ _STEPS: dict[str, tuple[_Part, ...]] = {
 }
 
 
-def _chart(notebook: str, platform: Platform) -> str:
-    """The chart that a notebook installs."""
+def _failing(notebook: str, platform: Platform) -> str:
+    """What a notebook couldn't compute: the chart that it installs, or a registry's models."""
     plugin, scaler = platform.device_plugin, platform.autoscaling
     charts = {
         "01_device_plugin": f"chart {plugin.chart} {plugin.version}",
         "06_autoscaling": f"chart keda {scaler.version} of {scaler.repo}",
+        _MODELS: f"the models of registry {platform.registry}",
     }
     return charts.get(notebook, "its objects")
 
@@ -187,8 +189,35 @@ def _never(params: Params) -> list[Missing]:
         found.append(Missing("08_spot", "servers on spot nodes", "the platform has none (spot is null)"))
     if platform.canary is None:
         found.append(Missing("11_canary", "a way in", "the platform has none (canary is null)"))
-    elif not platform.canary.gateway.create:
-        gateway = platform.canary.gateway
+    else:
+        found += _never_of_gateway(platform.canary)
+    if not platform.registry:
+        found.append(Missing(_MODELS, "models of a registry", "the platform names none (registry is null)"))
+    return sorted(found, key=lambda each: each.notebook)
+
+
+def _never_of_gateway(chosen: Canary) -> list[Missing]:
+    gateway, found = chosen.gateway, []
+    if gateway.install == "existing":
+        what = "Istio" if chosen.engine == "istio" else "the Gateway API's definitions, and a controller"
+        found.append(Missing("11_canary", what, "the cluster has it (canary.gateway.install existing)"))
+    if not gateway.create:
         why = "the cluster has it (canary.gateway.create false)"
         found.append(Missing("11_canary", f"Gateway {gateway.namespace}/{gateway.name}", why))
-    return sorted(found, key=lambda each: each.notebook)
+    return found
+
+
+def of_registry(params: Params) -> list[Missing]:
+    """Secrets that a registry's models need.
+
+    Raises:
+        ParamsError: the registry has a mistake, or the platform names none.
+    """
+    platform, found = models.there(params.platform), []
+    if platform.api_key.enabled:
+        why = "the API key is made at random, or comes from the environment (VLLM_API_KEY)"
+        found.append(Missing(_MODELS, f"Secret {platform.namespace}/{platform.api_key.secret.name}", why))
+    if gated := [each.served.model.hub_id for each in models.servers(params) if each.served.model.gated]:
+        why = f"{', '.join(gated)}: gated, and the token comes from the environment (HF_TOKEN)"
+        found.append(Missing(_MODELS, f"Secret {platform.namespace}/{platform.hub.token_secret.name}", why))
+    return found

@@ -13,7 +13,8 @@ from ..errors import RunbookError
 from ..notebook import Notebook
 from ..plots import gpu_usage
 from ..tables import Table
-from . import autoscaling, gpu_nodes, protection, router, served_models, weights, workloads
+from . import autoscaling, claims, gone_models, gpu_nodes, protection, router, served_models, weights, workloads
+from .gone_models import Gone
 from .observability import prometheus
 from .served_models import Server
 
@@ -31,38 +32,60 @@ def overridden(overrides: Mapping[str, Any] | str, registry: str) -> Mapping[str
     return f"{overrides} platform.registry={registry}" if isinstance(overrides, str) else {**overrides, **pair}
 
 
-def require(book: Notebook) -> list[Server]:
+def require(book: Notebook, *, remove_gone: bool = False) -> list[Server]:
     """The registry's models, once everything holds that they need.
+
+    Args:
+        remove_gone: models that the registry has no more will give their GPUs back.
 
     Raises:
         ParamsError: the registry has a mistake.
-        RunbookError: a model doesn't fit, GPUs or nodes are missing, or 05 or 06 wasn't here.
+        RunbookError: a model doesn't fit, the volume is too small and can't grow, GPUs or nodes are missing, or 05 or
+            06 wasn't here.
     """
     found = served_models.servers(book.params)
     for server in found:
         if not server.sizing.fits:
             raise RunbookError(f"{server.served.model.name} does not fit", why=server.sizing.explain())
+    _require_room(book)
     with book.earlier():
         gpu_nodes.require(book)
-        _require_free_gpus(book, found)
+        _require_free_gpus(book, found, gone_models.find(book, remove=remove_gone))
         _require_metrics(book)
         if not book.cluster.serves("ScaledObject"):
             raise RunbookError("There is no autoscaler yet", next_step="Run notebook 06 (autoscaling) first.")
     return found
 
 
-def _require_free_gpus(book: Notebook, found: list[Server]) -> None:
+def _require_room(book: Notebook) -> None:
+    """The volume that is there has room for all models, or may grow: said before anything is applied."""
+    for item in served_models.weight_objects(book.params):
+        if item["kind"] == "PersistentVolumeClaim":
+            live = book.cluster.find(k8s.ref_of(item))
+            has = k8s.get_in(live, claims.REQUEST)
+            claims.require_room(
+                book.cluster,
+                item,
+                "Let its StorageClass allow it (allowVolumeExpansion: true), if the driver can. If all files fit into "
+                f"{has}, say so in the registry: volume_size: {has}. Otherwise let notebook 10 remove servers and "
+                "weights (delete_weights), and begin with a claim of the new size.",
+            )
+
+
+def _require_free_gpus(book: Notebook, found: list[Server], gone: Gone) -> None:
     """GPUs for the models that always run and aren't there yet."""
     resource = book.params.platform.gpu.resource
     absent = [each for each in found if book.cluster.find(_deployment_of(each)) is None]
     wanted = sum(each.served.model.gpus * each.served.entry.min_replicas for each in absent)
-    pods = book.cluster.list("Pod", fields="status.phase!=Succeeded,status.phase!=Failed")
-    usage = gpu_usage(gpu_nodes.ready_nodes(book), pods, resource)
+    pods = list(book.cluster.list("Pod", fields="status.phase!=Succeeded,status.phase!=Failed"))
+    left = [pod for pod in pods if not gone.serves(pod)]
+    usage = gpu_usage(gpu_nodes.ready_nodes(book), left if gone.remove else pods, resource)
     if sum(node.free for node in usage) < wanted:
+        others = "" if gone.remove or left == pods else " Servers of models that are gone have some: remove_gone=True."
         raise RunbookError(
             f"The registry's models need {wanted} free {resource}",
             why="\n".join(f"{node.node}: {node.used} of {node.allocatable} used" for node in usage),
-            next_step="Free GPUs or add nodes, or give models min_replicas 0; pods would stay Pending.",
+            next_step=f"Free GPUs or add nodes, or give models min_replicas 0; pods would stay Pending.{others}",
         )
 
 
@@ -100,10 +123,23 @@ def plan_namespace(book: Notebook) -> Plan:
 
 
 def plan_weights(book: Notebook, found: list[Server]) -> Plan:
-    """The claim for all, a Job for each model and adapter, and the token, if one is gated."""
+    """The claim for all, a Job for each model and adapter, and the token, if one is gated.
+
+    A claim that is there never gets smaller; where models are gone it stays as large as it is.
+    """
     gated = next((server for server in found if server.served.model.gated), None)
     token = weights.token(served_models.room(book, gated)) if gated else []
-    return book.plan([*token, *served_models.weight_objects(book.params)])
+    return book.plan([*token, *(_as_it_can_be(book, item) for item in served_models.weight_objects(book.params))])
+
+
+def _as_it_can_be(book: Notebook, item: Object) -> Object:
+    if item["kind"] != "PersistentVolumeClaim":
+        return item
+    kept = claims.kept(item, book.cluster.find(k8s.ref_of(item)))
+    if kept != item:
+        sizes = [k8s.get_in(each, claims.REQUEST) for each in (kept, item)]
+        print(f"{k8s.ref_of(item)} stays at {sizes[0]}: {sizes[1]} would do, but a claim can't shrink")
+    return kept
 
 
 def wait_weights(book: Notebook, found: list[Server]) -> Table:
@@ -192,9 +228,12 @@ def wait_servers(book: Notebook, found: list[Server]) -> Table:
     """
     namespace = book.params.platform.models_namespace
     wanted = {router.DEPLOYMENT, *(server.name for server in found if not server.cold)}
+    ours = wanted | {server.name for server in found}
 
     def reached(state: State) -> bool:
         for pod in state.all("Pod"):
+            if k8s.get_in(pod, "metadata.labels[app.kubernetes.io/name]") not in ours:
+                continue  # of a model that is gone
             if not pod["metadata"].get("deletionTimestamp") and workloads.can_not_start(pod):
                 name = pod["metadata"]["name"]
                 raise Hopeless(f"Pod {name} can't start", why=explaining.why(book.cluster, [pod]))

@@ -108,7 +108,7 @@ def _server(params: Params, served: Served) -> Server:
 
 
 def _lora(adapters: list[Adapter]) -> list[str]:
-    """Flags of ``vllm serve`` for adapters; a rank above --max-lora-rank ends the start."""
+    """Flags of ``vllm serve`` for adapters; an adapter of a rank above --max-lora-rank ends the start."""
     if not adapters:
         return []
     rank = max(adapter.rank for adapter in adapters)
@@ -140,7 +140,7 @@ def weight_objects(params: Params) -> list[Object]:
             next_step="Name a class that many nodes can write: -p storage.strategy=shared -p storage.class=… "
             "-p storage.access_modes.fill=ReadWriteMany -p storage.access_modes.serve=ReadWriteMany.",
         )
-    claim = weights.claim(platform, claim_size(found, platform))
+    claim = weights.claim(platform, catalogue(params).registry.volume_size or claim_size(found, platform))
     return [*protection.prefetch_policy(platform), claim, *jobs(found)]
 
 

@@ -9,9 +9,9 @@ from ..errors import RunbookError
 from ..notebook import Notebook
 from ..permissions import TITLES
 from ..tables import Table
-from . import deploy
-from .drift import differences
+from . import claims, deploy
 from .inventory import Inventory, inventory
+from .read_only_drift import differences
 
 _QUIET = "no run changed anything meanwhile"
 #: As notebook 04 says it (deploy.chat).
@@ -112,6 +112,8 @@ def _words(wanted: Object, found: Object | None) -> list[str]:
         return ["is being deleted"]
     if not k8s.is_ours(found):  # a namespace of others is used as it is
         return [] if wanted["kind"] == "Namespace" else ["was not made by this runbook"]
+    if wanted["kind"] == "PersistentVolumeClaim":
+        wanted = claims.kept(wanted, found)  # what is larger than needed can't be otherwise
     return [str(each) for each in differences(wanted, found)]
 
 

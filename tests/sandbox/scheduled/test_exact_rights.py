@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
+from accounts import LIGHT, Accounts
 from conftest import Cluster
 
-from .conftest import LIGHT, Accounts, clean, runbook
+from .conftest import clean, runbook
 
 STORY = ["01", "02", "03", "04", "05", "06", "07", "08"]
 SPACES = ["llm", "llm-naive", "llm-models", "monitoring", "keda", "karpenter"]

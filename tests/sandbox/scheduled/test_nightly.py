@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from accounts import LIGHT
 from conftest import Cluster
 
-from .conftest import LIGHT, clean, runbook
+from .conftest import clean, runbook
 
 JOB, CLAIM = "verify-now", "runbook-results"
 #: What is applied here; nothing of KEDA or Karpenter is looked for.

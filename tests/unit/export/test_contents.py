@@ -31,10 +31,66 @@ def test_servers_come_after_the_weights_and_those_after_the_cluster() -> None:
     assert {"Namespace llm", "Deployment keda/keda-operator", "PriorityClass vllm-serving"} <= names(
         items, "infrastructure"
     )
-    assert names(items, "weights") == {"PersistentVolumeClaim llm/model-weights", "Job llm/prefetch-weights"}
+    weights = names(items, "weights")
+    assert {each for each in weights if " llm/" in each} == {
+        "PersistentVolumeClaim llm/model-weights",
+        "Job llm/prefetch-weights",
+    }
     assert {"Deployment llm/vllm-inference", "ScaledObject llm/vllm-inference", "NodePool spot"} <= names(
         items, "serving"
     )
+
+
+def test_the_way_in_and_a_registrys_models_are_in_it() -> None:
+    items = found("sandbox")
+    assert {"GatewayClass sandbox", "Gateway gateway-system/inference", "HTTPRoute llm/inference"} <= names(
+        items, "serving"
+    )
+    assert {
+        "CustomResourceDefinition httproutes.gateway.networking.k8s.io",
+        "Deployment gateway-system/gateway",
+        "Namespace llm-models",
+    } <= names(items, "infrastructure")
+    weights = {each for each in names(items, "weights") if " llm-models/" in each}
+    assert len(weights) == 6 and "PersistentVolumeClaim llm-models/model-weights" in weights
+    servers = {
+        f"Deployment llm-models/model-{name}" for name in ("qwen3-8b", "mistral-7b-instruct-v0-3", "gpt-oss-20b")
+    }
+    assert servers | {"Deployment llm-models/model-router", "Service llm-models/models"} <= names(items, "serving")
+    kinds = {item.object["kind"] for item in items.items if item.notebook == "11_canary"}
+    assert "HTTPRoute" in kinds
+    (route,) = (item.object for item in items.items if item.object["kind"] == "HTTPRoute")
+    (rule,) = route["spec"]["rules"]
+    assert [each["name"] for each in rule["backendRefs"]] == ["inference"], "at rest"
+
+
+def test_what_of_both_is_not_exported_is_told() -> None:
+    files, (with_both, without) = make(Request("kustomize", ("sandbox", "eks"), "tiny", FROM_MANIFESTS))
+    told = {each.what: each.why for each in with_both.missing}
+    assert "Secret llm-models/vllm-api-key" in told
+    wanted = {"a way in": "canary is null", "models of a registry": "registry is null"}
+    for what, words in wanted.items():
+        assert what not in told
+        (why,) = (each.why for each in without.missing if each.what == what)
+        assert words in why and f"- {what}: {why}" in files["README.md"]
+    assert "- Secret llm-models/vllm-api-key: " in files["README.md"]
+
+
+def test_the_readme_waits_for_every_prefetch() -> None:
+    for form in ("kustomize", "helm"):
+        files, _ = make(Request(form, ("sandbox",), "tiny", FROM_MANIFESTS))
+        (own,) = (line for line in files["README.md"].splitlines() if line.startswith("kubectl -n llm wait"))
+        (models,) = (line for line in files["README.md"].splitlines() if line.startswith("kubectl -n llm-models wait"))
+        assert own.count("job/") == 1 and models.count("job/") == 5 and "job/prefetch-qwen3-8b " in models
+    files, _ = make(Request("kustomize", ("k3s",), "tiny", FROM_MANIFESTS))
+    assert "kubectl -n llm rollout status daemonset/prefetch-weights" in files["README.md"]
+
+
+def test_a_registry_that_can_not_be_served_there_is_an_error() -> None:
+    with pytest.raises(RunbookError, match="k3s: the models of registry default can't be exported") as caught:
+        found("k3s", registry="default")
+    assert "storage.strategy shared" in caught.value.why and "registry=null" in caught.value.next_step
+    assert found("k3s", registry="null").items
 
 
 def test_a_copy_is_made_when_the_disk_is_filled() -> None:
@@ -64,7 +120,8 @@ def test_the_autoscaler_owns_the_replicas(platform: str) -> None:
     scaled = {
         get_in(item.object, "spec.scaleTargetRef.name") for item in items.items if item.object["kind"] == "ScaledObject"
     }
-    assert scaled == {"vllm-inference", "vllm-inference-spot"}
+    models = {f"model-{name}" for name in ("qwen3-8b", "mistral-7b-instruct-v0-3", "gpt-oss-20b")}
+    assert scaled == {"vllm-inference", "vllm-inference-spot"} | (models if platform == "sandbox" else set())
     for item in items.items:
         if item.object["kind"] == "Deployment" and item.object["metadata"]["name"] in scaled:
             assert "replicas" not in item.object["spec"]

@@ -11,21 +11,11 @@ import yaml
 
 from vllm_runbook.export import Request, make
 
+from .schemas import strict
+
 SCHEMAS = Path(__file__).parents[2] / "data" / "schemas"
 FROM_MANIFESTS = {"device_plugin.mode": "manifest", "autoscaling.install": "manifest"}
 PLATFORMS = ("sandbox", "k3s", "gke")
-
-
-def strict(schema: Any) -> Any:
-    """An API server prunes fields that it doesn't know; here they are typos."""
-    if isinstance(schema, list):
-        return [strict(each) for each in schema]
-    if not isinstance(schema, dict):
-        return schema
-    result = {key: strict(value) for key, value in schema.items()}
-    if "properties" in schema and schema.get("type") == "object" and "additionalProperties" not in schema:
-        result["additionalProperties"] = bool(schema.get("x-kubernetes-preserve-unknown-fields"))
-    return result
 
 
 def schemas() -> dict[tuple[str, str], Any]:

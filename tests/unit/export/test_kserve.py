@@ -16,6 +16,8 @@ from vllm_runbook.cluster import get_in
 from vllm_runbook.export import kserve
 from vllm_runbook.steps import served_models
 
+from .schemas import strict
+
 ROOT = Path(__file__).parents[3]
 SCHEMA = ROOT / "tests" / "data" / "schemas" / "kserve.yaml"
 
@@ -38,15 +40,6 @@ def services(tree: Path) -> dict[str, dict[str, Any]]:
     for file in sorted((tree / "sandbox").glob("model-*.yaml")):
         found[file.stem] = yaml.safe_load(file.read_text())
     return found
-
-
-def strict(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema with unknown fields refused, as the API server's strict validation does it."""
-    if "properties" in schema and not schema.get("x-kubernetes-preserve-unknown-fields"):
-        schema = {"additionalProperties": False, **schema}
-    parts = {key: strict(value) for key, value in schema.get("properties", {}).items()}
-    items = {"items": strict(schema["items"])} if "items" in schema else {}
-    return schema | ({"properties": parts} if parts else {}) | items
 
 
 def test_kserves_schema_accepts_every_model(tree: Path) -> None:

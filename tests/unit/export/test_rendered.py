@@ -11,7 +11,7 @@ import pytest
 from vllm_runbook.cluster import Object, get_in, marked, ref_of
 from vllm_runbook.export import Contents, Request, make, write
 from vllm_runbook.export.render import render, unlike
-from vllm_runbook.steps.inventory import STORY, inventory
+from vllm_runbook.steps.inventory import inventory
 from vllm_sandbox import binaries
 
 PLATFORMS = tuple(sorted(file.stem for file in (Path(__file__).parents[3] / "params" / "platforms").glob("*.yaml")))
@@ -49,7 +49,7 @@ def test_a_platform_of_many_is_rendered_as_the_notebooks_apply_it(
     directory, contents = all_platforms[form]
     (wanted,) = (each for each in contents if each.platform == platform)
     assert [item.object for item in wanted.items] == [
-        marked(entry.object, entry.notebook) for entry in inventory(wanted.params, STORY)
+        marked(entry.object, entry.notebook) for entry in inventory(wanted.params)
     ]
     assert unlike(render(directory, form, platform), wanted) == []
 
@@ -71,6 +71,18 @@ def test_other_models_and_overrides(tmp_path: Path, form: str, model: str) -> No
     directory, contents = exported(tmp_path, form, ["eks", "k3s"], model, **fields)
     for wanted in contents:
         assert unlike(render(directory, form, wanted.platform), wanted) == []
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_istios_way_in_and_a_registry_where_the_platforms_name_them(tmp_path: Path, form: str) -> None:
+    istio = {"canary.engine": "istio", "canary.gateway.install": "existing", "canary.gateway.create": "false"}
+    directory, contents = exported(tmp_path, form, ["eks", "aks"], registry="default", **istio)
+    for wanted in contents:
+        items = render(directory, form, wanted.platform)
+        assert unlike(items, wanted) == []
+        names = {str(ref_of(item)) for item in items}
+        assert {"VirtualService llm/inference", "Deployment llm-models/model-router"} <= names
+        assert any(each.what == "Istio" for each in wanted.missing)
 
 
 ODD = [
@@ -144,6 +156,17 @@ class TestChart:
         names = {f"{item['kind']} {item['metadata']['name']}" for item in without}
         assert "Deployment vllm-inference" in names
         assert not any("spot" in name or "keda" in name for name in names)
+
+    def test_the_way_in_and_the_models_can_be_left_out(
+        self, all_platforms: dict[str, tuple[Path, list[Contents]]]
+    ) -> None:
+        directory, contents = all_platforms["helm"]
+        (sandbox,) = (each for each in contents if each.platform == "sandbox")
+        off = [f"--set=components.{name}=false" for name in ("gateway", "route", "models")]
+        left = {ref_of(item) for item in render(directory, "helm", "sandbox", *off)}
+        gone = {"11_canary", "13_multi_model"}
+        assert left == {item.key[1] for item in sandbox.items if item.notebook not in gone}
+        assert {item.notebook for item in sandbox.items} > gone
 
     def test_annotations_of_layers_jobs_and_claims(self, all_platforms: dict[str, tuple[Path, list[Contents]]]) -> None:
         directory, _ = all_platforms["helm"]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
-from vllm_runbook import params
+from runbook_cli.main import main
+from vllm_runbook import notebook, params
+from vllm_runbook.errors import RunbookError
 
 
 def load(**overrides: Any) -> params.Params:
@@ -127,3 +131,43 @@ def test_replace_validates_and_remembers() -> None:
         first.replace({"tensor_parallel_size": 0})
     with pytest.raises(params.ParamsError, match="no such parameter"):
         first.replace({"tensor_paralel": 1})
+
+
+#: Every command that takes -p, with what else it needs.
+COMMANDS = (
+    ["run", "00"],
+    ["verify"],
+    ["roles"],
+    ["schedule"],
+    ["doctor"],
+    ["drill", "list"],
+    ["monitoring", "DIRECTORY"],
+    ["export", "helm", "DIRECTORY"],
+)
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
+def test_every_command_says_alike_what_a_parameter_is(words: list[str], tmp_path: Path) -> None:
+    own = [str(tmp_path / "out") if word == "DIRECTORY" else word for word in words]
+    done = CliRunner().invoke(main, [*own, "-p", "storage.class=a=b", "-p", "one", "-p", "two"])
+    assert done.exit_code not in (0, 1)
+    for bad in ("one", "two"):
+        assert f"argument -p = '{bad}': a parameter is NAME=VALUE." in done.output
+    assert "storage.class" not in done.output and not (tmp_path / "out").exists()
+
+
+def test_pairs_may_have_any_text_in_their_values() -> None:
+    assert params.from_pairs(["a=x, y=z", "b=", "a=2"]) == {"a": "2", "b": ""}
+    assert params.from_pairs(["extra_args=--a b, c=d"]) == {"extra_args": "--a b, c=d"}
+
+
+def test_drills_take_values_with_spaces_and_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+
+    def begin(step: str, platform: str, model: str, overrides: Any) -> None:
+        given.append(overrides)
+        raise RunbookError("enough")
+
+    monkeypatch.setattr(notebook, "begin", begin)
+    CliRunner().invoke(main, ["drill", "list", "-p", "extra_args=--a b, c=d"])
+    assert given == [{"extra_args": "--a b, c=d"}]

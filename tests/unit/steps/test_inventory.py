@@ -12,9 +12,9 @@ import pytest
 from vllm_runbook import charts, params
 from vllm_runbook.cluster import Object, ref_of
 from vllm_runbook.params import Platform
-from vllm_runbook.permissions import TITLES, permissions
+from vllm_runbook.permissions import LASTING, TITLES, permissions
 from vllm_runbook.steps import device_plugin, teardown
-from vllm_runbook.steps.inventory import Inventory, inventory
+from vllm_runbook.steps.inventory import STEPS, Inventory, inventory
 
 PLATFORMS = sorted(file.stem for file in (Path(__file__).parents[3] / "params" / "platforms").glob("*.yaml"))
 #: Without a chart, which needs the network.
@@ -86,6 +86,12 @@ def test_what_can_not_be_computed_is_said() -> None:
     assert "spot is null" in told["08_spot", "servers on spot nodes"]
     assert ("02_label_gpu_nodes", "label hardware-type=nvidia-gpu of the GPU nodes") in told
     assert not any("Secret" in name for name in refs(items))
+
+
+def test_it_has_every_notebook_that_leaves_something() -> None:
+    """Permissions of notebook 12 and of this list come from one."""
+    assert tuple(STEPS) == LASTING
+    assert {entry.notebook for entry in found("sandbox")} == set(LASTING) - {"02_label_gpu_nodes"}  # labels, no objects
 
 
 def test_only_the_notebooks_asked_for() -> None:

@@ -43,8 +43,11 @@ def test_each_model_is_notebook_04s_deployment_with_its_own_name(ours: Params) -
     labels = item["spec"]["template"]["metadata"]["labels"]
     assert labels["app.kubernetes.io/name"] == "model-qwen3-8b" and labels["app.kubernetes.io/component"] == "inference"
     assert item["spec"]["selector"]["matchLabels"].items() <= labels.items()
-    for path in ("securityContext", "probes", "lifecycle", "volumeMounts", "resources", "env"):
-        assert get_in(item, f"{SERVER}.{path}") == get_in(plain, f"{SERVER}.{path}")
+    probes = ("startupProbe", "readinessProbe", "livenessProbe")
+    for path in (*probes, "securityContext", "lifecycle", "volumeMounts", "resources", "env"):
+        ours_has, plain_has = (get_in(each, f"{SERVER}.{path}") for each in (item, plain))
+        assert ours_has, path
+        assert ours_has == plain_has, path
     args = " ".join(get_in(item, f"{SERVER}.args"))
     assert args.startswith("/models/Qwen/Qwen3-8B --served-model-name qwen3-8b chat --port=8000 ")
     adapters = "/models/adapters/sandbox"
@@ -70,13 +73,22 @@ def test_one_volume_and_a_job_for_each_model_and_adapter(ours: Params) -> None:
     items = served_models.weight_objects(ours)
     (claim,) = kinds(items, "PersistentVolumeClaim").values()
     own = sum(server.sizing.storage.claim_bytes for server in served_models.servers(ours)) // 2**30
-    assert claim["spec"]["resources"]["requests"]["storage"] == f"{own + 1}Gi"
+    assert claim["spec"]["resources"]["requests"]["storage"] == f"{own + 1}Gi" and own > 0
     jobs = kinds(items, "Job")
     targets = [get_in(job, f"{SERVER}.args")[-1].removeprefix("--target=") for job in jobs.values()]
     assert len(jobs) == 5 and len(set(targets)) == 5
     assert "/models/Qwen/Qwen3-8B" in targets and "/models/adapters/sandbox/qwen3-8b-sql-lora" in targets
     for job in jobs.values():  # the prefetch's NetworkPolicy holds for all of them
         assert get_in(job, "spec.template.metadata.labels[app.kubernetes.io/name]") == "prefetch-weights"
+
+
+def test_the_registry_may_say_how_large_the_volume_is(tmp_path: Path) -> None:
+    sizes = []
+    for text in ("  - model: tiny\n", "  - model: tiny\nvolume_size: 77Gi\n"):
+        items = served_models.weight_objects(written(tmp_path, text, **{"storage.size": "55Gi"}))
+        (claim,) = kinds(items, "PersistentVolumeClaim").values()
+        sizes.append(claim["spec"]["resources"]["requests"]["storage"])
+    assert sizes == ["55Gi", "77Gi"]
 
 
 def test_weights_that_servers_do_not_share_are_refused() -> None:
@@ -129,8 +141,13 @@ def test_another_table_starts_other_routers(tmp_path: Path) -> None:
 def test_without_key_and_policies_there_is_neither(tmp_path: Path) -> None:
     without = {"api_key.enabled": False, "network.policies": False}
     own = written(tmp_path, "  - model: tiny\n", **without)
-    items = [*served_models.server_objects(own), *router.objects(own), *served_models.weight_objects(own)]
-    assert not kinds(items, "NetworkPolicy") and "VLLM_API_KEY" not in json.dumps(items)
+
+    def items(own: Params) -> list[dict[str, Any]]:
+        return [*served_models.server_objects(own), *router.objects(own), *served_models.weight_objects(own)]
+
+    assert not kinds(items(own), "NetworkPolicy") and "VLLM_API_KEY" not in json.dumps(items(own))
+    with_both = items(written(tmp_path, "  - model: tiny\n"))
+    assert len(kinds(with_both, "NetworkPolicy")) == 3 and json.dumps(with_both).count("VLLM_API_KEY") == 2
 
 
 def test_a_model_can_ask_for_certain_nodes(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from vllm_runbook.steps.drift import differences
+from vllm_runbook.steps.read_only_drift import differences
 
 WANTED: dict[str, Any] = {
     "apiVersion": "apps/v1",
