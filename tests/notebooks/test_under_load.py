@@ -102,9 +102,6 @@ def book(done: Done, monkeypatch: pytest.MonkeyPatch) -> Notebook:
 
 # -- rules and dashboards ------------------------------------------------------------------------------
 
-#: Conditions that are absences: true only when something is gone.
-_ABSENCES = ("KedaDown", "GpusUnallocated")
-
 
 def test_every_question_of_the_dashboards_has_data(book: Notebook) -> None:
     queries = [query for query in dashboards.queries() if not of_spot_nodes(query.expression)]
@@ -123,7 +120,7 @@ def test_every_rule_looks_at_something(book: Notebook) -> None:
     asked = observability.prometheus(book)
     for rule in rules.rules(rules.documents(book.params)):
         expression = recorded(rule) if rule.kind == "record" else judged(rule.expression)
-        if not of_spot_nodes(expression) and rule.name not in _ABSENCES:
+        if not of_spot_nodes(expression):
             assert has_data(asked, expression), f"{rule.name}: {expression}"
 
 
