@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from conftest import Cluster
-from vllm_runbook import dashboards, notebook, rules
+from vllm_runbook import advice, dashboards, notebook, rules
 from vllm_runbook.notebook import Notebook
 from vllm_runbook.steps import monitoring, observability
 
@@ -135,6 +135,9 @@ def test_what_was_recorded_is_what_happened(book: Notebook, figures: dict[str, A
     assert killed.value >= 1 and figures["outage.naive.oom_killed"] >= 1
     situation = monitoring.situation(book, minutes=60)
     assert {point.name for point in situation.points} == {"llm", "llm-naive"}
-    assert max(point.waiting for point in situation.points) > 0
+    naive = next(point for point in situation.points if point.name == "llm-naive")
+    limits = situation.limits
+    assert advice.advise(naive, limits).what == advice.MORE_PODS
+    assert naive.waiting > 10 * limits.waiting and naive.cache < limits.idle, "killed for its queue, with room in the cache"
     burnt = monitoring.burn_rates(book, minutes=60)
     assert any(trace.name.startswith("llm: ttft") for trace in burnt.data)
