@@ -5,13 +5,20 @@ out, requests are preempted or wait. Another pod has the same small cache, so ea
 with more memory, the model spread over more GPUs (tensor parallelism) or a smaller cache type makes each of them do
 more. **Turn**: requests wait while the cache has room, because the batch is full or the GPU computes as fast as it can.
 Then another pod brings what is missing, and a bigger cache would stay empty.
+
+Both are of one moment: a queue at noon and a full cache at twenty past don't add up to requests that wait for cache. So
+moments are judged one by one, and the worst of them counts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 FINE, MORE_PODS, BIGGER_GPU, BOTH = "fine", "more pods", "bigger GPU", "bigger GPU, then more pods"
+#: From nothing to do, over what the autoscaler does by itself and what has to be bought, to needing both.
+_ORDER = (FINE, MORE_PODS, BIGGER_GPU, BOTH)
 #: Below this share of the threshold a cache counts as idle; between, nothing is proven.
 _IDLE = 0.75
 
@@ -38,22 +45,21 @@ class Limits:
 
 @dataclass(frozen=True)
 class Point:
-    """The worst of some minutes, for each server of a namespace.
+    """One moment of a namespace.
 
     Attributes:
         name: of the namespace.
-        waiting: requests in the queue.
-        cache: share of the KV cache that was used.
-        preemptions: a minute.
-        cache_tokens: that the cache holds; longest: tokens that one request may have.
+        at: when.
+        waiting: requests in the queue of each server, on average.
+        cache: share of the KV cache that is used, 0 to 1; the servers' average.
+        preemptions: a minute, of all servers; averaged over the five minutes before.
     """
 
     name: str
+    at: datetime
     waiting: float
     cache: float
     preemptions: float
-    cache_tokens: float
-    longest: int
 
 
 @dataclass(frozen=True)
@@ -65,13 +71,7 @@ class Advice:
 
 
 def advise(point: Point, limits: Limits) -> Advice:
-    """What a measured point says."""
-    if point.cache_tokens < point.longest:
-        return Advice(
-            BIGGER_GPU,
-            f"one request of {point.longest:,} tokens doesn't fit into a cache of {point.cache_tokens:,.0f}: no number "
-            "of pods helps",
-        )
+    """What one moment says."""
     queued, full = point.waiting >= limits.waiting, point.cache >= limits.cache
     if point.preemptions >= limits.preemptions or (full and queued):
         reason = (
@@ -95,3 +95,22 @@ def advise(point: Point, limits: Limits) -> Advice:
     if full:
         return Advice(FINE, f"{point.cache:.0%} of the cache is taken, and nobody waits: there is no reserve")
     return Advice(FINE, f"{point.waiting:.3g} requests wait for each server, {point.cache:.0%} of the cache is taken")
+
+
+def worst(moments: Iterable[Point], limits: Limits) -> Point:
+    """The moment to go by.
+
+    The advice decides first (:data:`_ORDER`). Need of memory comes before need of turns, for each pod that the
+    autoscaler adds has the same small cache; need of both comes before either. Of moments with the same advice, one
+    with a full cache is worse than one without; then counts how many times its threshold the queue or the preemptions
+    reach, whichever is more, and last how full the cache is. Of equals it is the first.
+
+    Raises:
+        ValueError: there are no moments.
+    """
+
+    def badness(point: Point) -> tuple[int, bool, float, float]:
+        times = max(point.waiting / limits.waiting, point.preemptions / limits.preemptions)
+        return _ORDER.index(advise(point, limits).what), point.cache >= limits.cache, times, point.cache
+
+    return max(moments, key=badness)

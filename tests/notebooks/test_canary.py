@@ -22,6 +22,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from accounts import Accounts
 from conftest import Cluster
+from vllm_runbook import notebook
+from vllm_runbook.steps import observability
 
 from .conftest import ROOT, Done, command, run_notebooks, verdict_of
 
@@ -173,6 +175,15 @@ def test_a_good_version_is_promoted_without_a_lost_request(story: Story) -> None
     assert figures["canary.sent"] == figures["canary.complete"] > 500
     assert figures["canary.dropped"] == figures["canary.affected"] == 0 and figures["canary.steps"] == 3
     assert story.image() == "vllm/vllm-openai:v0.33.0" and story.nothing_of_the_canary_is_left()
+
+
+def test_prometheus_has_the_gateways_counts_of_both_versions(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    asked = observability.prometheus(notebook.begin("05_observability", "sandbox", "tiny"))
+    counted = 'gateway_requests_total{route="llm/inference", code="200"}'
+    found = asked.query(f"sum by (backend) (max_over_time({counted}[30m]))")
+    assert len(found) == 2 and "llm/inference" in {each.labels["backend"] for each in found}
+    assert sum(each.value for each in found) > 500
 
 
 def test_again_there_is_nothing_to_roll_out(story: Story) -> None:

@@ -15,6 +15,8 @@ import pytest
 
 from accounts import Accounts
 from conftest import Cluster
+from vllm_runbook import notebook
+from vllm_runbook.steps import observability
 from vllm_sandbox import binaries
 
 from .conftest import ROOT, Done, run_notebooks, undocumented, verdict_of
@@ -69,6 +71,15 @@ def test_the_way_from_zero_and_back_was_measured(sandbox: Cluster, done: Done) -
     (ours,) = (each for each in cold["metadata"]["managedFields"] if each["manager"] == "vllm-runbook")
     assert "f:template" in ours["fieldsV1"]["f:spec"] and "f:replicas" not in ours["fieldsV1"]["f:spec"]
     assert "Answered " in (done.directory / "13_multi_model.ipynb").read_text()
+
+
+def test_prometheus_has_the_routers_counts(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    asked = observability.prometheus(notebook.begin("05_observability", "sandbox", "tiny"))
+    for name, chosen in (("received", ""), ("answers", ', code="200"')):
+        expression = f'sum(vllm_runbook_router_{name}_total{{namespace="{NAMESPACE}", model="gpt-oss-20b"{chosen}}})'
+        (found,) = asked.query(expression)
+        assert found.value >= 1, expression
 
 
 def test_again_nothing_changes(runs: Path, own: Path, done: Done) -> None:

@@ -9,9 +9,11 @@ import nbformat
 import pytest
 
 from conftest import Cluster
-from vllm_runbook import notebook
+from vllm_runbook import dashboards, notebook, params, rules
+from vllm_runbook.prometheus import Prometheus
 from vllm_runbook.steps import observability
 
+from .asked import has_data, judged, of_spot_nodes, recorded, silent
 from .conftest import ROOT, Done, run_notebooks, verdict_of
 
 #: With notice; the loss without any is there with clients that retry.
@@ -73,10 +75,23 @@ def test_idle_nodes_are_gone_and_the_floor_is_held(sandbox: Cluster, done: Done)
     assert sandbox.get("deployment", "vllm-inference-spot", "-n", "llm")["spec"]["replicas"] == 0
 
 
-def test_prometheus_saw_the_spot_nodes_and_what_they_cost(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the rules and the dashboard *Spot and cost* ask, and only spot nodes have."""
+@pytest.fixture
+def asked(done: Done, monkeypatch: pytest.MonkeyPatch) -> Prometheus:
     monkeypatch.delenv("KUBECONFIG", raising=False)
-    asked = observability.prometheus(notebook.begin("08_spot", "sandbox", "qwen3-8b"))
+    return observability.prometheus(notebook.begin("08_spot", "sandbox", "qwen3-8b"))
+
+
+def test_what_only_spot_nodes_have_was_there(asked: Prometheus) -> None:
+    """The questions and conditions that test_under_load.py leaves out."""
+    queries = [query for query in dashboards.queries() if of_spot_nodes(query.expression)]
+    assert queries and silent(asked, queries, minutes=60) == []
+    loaded = rules.rules(rules.documents(params.load("sandbox", "qwen3-8b")))
+    conditions = [recorded(rule) if rule.kind == "record" else judged(rule.expression) for rule in loaded]
+    of_theirs = [each for each in conditions if of_spot_nodes(each)]
+    assert of_theirs and [each for each in of_theirs if not has_data(asked, each, minutes=60)] == []
+
+
+def test_prometheus_saw_the_spot_nodes_and_what_they_cost(asked: Prometheus) -> None:
     (there,) = asked.query("max_over_time(count(runbook:spot_nodes:info)[60m:5s])")
     assert there.value >= 1
     (gone,) = asked.query("count(count by (node) (last_over_time(runbook:spot_nodes:info[1h])))")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 import pytest
 
 from conftest import Cluster
-from vllm_runbook import dashboards, notebook, rules
+from vllm_runbook import advice, dashboards, notebook, rules
 from vllm_runbook.notebook import Notebook
 from vllm_runbook.steps import monitoring, observability
 
+from .asked import has_data, judged, of_spot_nodes, recorded, silent
 from .conftest import ROOT, Done, run_notebooks, undocumented, verdict_of
 
 NAMES = ["05_observability", "06_autoscaling", "07_disruption", "09_diagnosis"]
@@ -103,33 +103,26 @@ def book(done: Done, monkeypatch: pytest.MonkeyPatch) -> Notebook:
 
 # -- rules and dashboards ------------------------------------------------------------------------------
 
-#: What only spot nodes have (test_spot.py), or nothing has while all is well.
-_ELSEWHERE = ("runbook:spot_nodes:info",)
-#: Conditions that are absences: true only when something is gone.
-_ABSENCES = ("KedaDown", "GpusUnallocated")
-
-
-def with_data(book: Notebook, expression: str) -> bool:
-    """Whether Prometheus has any series for it now, or had one in the module's time."""
-    asked = observability.prometheus(book)
-    return bool(asked.query(expression)) or bool(asked.query(f"last_over_time(({expression})[30m:5s])"))
-
 
 def test_every_question_of_the_dashboards_has_data(book: Notebook) -> None:
-    silent = [query for query in dashboards.queries() if not with_data(book, query.expression)]
-    assert [query for query in silent if not any(name in query.expression for name in _ELSEWHERE)] == []
+    queries = [query for query in dashboards.queries() if not of_spot_nodes(query.expression)]
+    assert silent(observability.prometheus(book), queries) == []
+
+
+def test_neither_a_constant_nor_what_is_no_number_is_data(book: Notebook) -> None:
+    asked = observability.prometheus(book)
+    assert has_data(asked, "count(up)") and has_data(asked, "count(up) or vector(0)")
+    for expression in ("nobodys_metric", "nobodys_metric or vector(0)", "up * NaN", "count(up) / 0", "-count(up) / 0"):
+        assert not has_data(asked, expression), expression
 
 
 def test_every_rule_looks_at_something(book: Notebook) -> None:
     """Recording rules have results; alerts' conditions can be judged: as booleans, without dropping what is well."""
+    asked = observability.prometheus(book)
     for rule in rules.rules(rules.documents(book.params)):
-        if rule.kind == "record":
-            spot = rule.name in _ELSEWHERE or rule.body.get("labels") == {"capacity": "spot"}
-            assert spot or with_data(book, rule.name), rule.name
-            continue
-        judged = re.sub(r"\s(==|>=|<=|>|<)\s+(?!bool )", r" \1 bool ", rule.expression)
-        judged = re.sub(r"\nunless .*", "", judged, flags=re.DOTALL)
-        assert rule.name in _ABSENCES or with_data(book, judged), f"{rule.name}: {judged}"
+        expression = recorded(rule) if rule.kind == "record" else judged(rule.expression)
+        if not of_spot_nodes(expression):
+            assert has_data(asked, expression), f"{rule.name}: {expression}"
 
 
 def test_what_was_recorded_is_what_happened(book: Notebook, figures: dict[str, Any]) -> None:
@@ -143,6 +136,9 @@ def test_what_was_recorded_is_what_happened(book: Notebook, figures: dict[str, A
     assert killed.value >= 1 and figures["outage.naive.oom_killed"] >= 1
     situation = monitoring.situation(book, minutes=60)
     assert {point.name for point in situation.points} == {"llm", "llm-naive"}
-    assert max(point.waiting for point in situation.points) > 0
+    naive = next(point for point in situation.points if point.name == "llm-naive")
+    limits = situation.limits
+    assert advice.advise(naive, limits).what == advice.MORE_PODS
+    assert naive.waiting > 10 * limits.waiting and naive.cache < limits.idle, "killed for its queue, with room in the cache"
     burnt = monitoring.burn_rates(book, minutes=60)
     assert any(trace.name.startswith("llm: ttft") for trace in burnt.data)

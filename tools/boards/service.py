@@ -56,7 +56,8 @@ SERVICE = Board(
             ),
             Panel(
                 "Requests finished",
-                "By reason. Abort is no success, in spite of the metric's name: the client left, or the server ended.",
+                "By reason. Abort is no success, in spite of the metric's name: the server ended before the answer "
+                "did. Clients that leave are in no counter.",
                 "reqps",
                 {
                     "{{finished_reason}}": "sum by (finished_reason) "

@@ -110,7 +110,8 @@ def _groups(asked: Prometheus, ours: set[str]) -> Table:
 def answers(book: Notebook) -> Table:
     """What Prometheus says to every question of the dashboards; notes the check.
 
-    Questions about what isn't here (KEDA before 06, spot nodes before 08) are answered, too: with no series.
+    Questions about what isn't here (KEDA before 06, spot nodes before 08) are answered, too: with no series; a quantile
+    of no requests is NaN. Neither counts as data.
     """
     asked = observability.prometheus(book)
     rows: dict[str, list[int]] = {}
@@ -119,7 +120,7 @@ def answers(book: Notebook) -> Table:
         counts = rows.setdefault(query.dashboard, [0, 0])
         counts[0] += 1
         try:
-            counts[1] += bool(asked.query(query.expression))
+            counts[1] += any(math.isfinite(each.value) for each in asked.query(query.expression))
         except RunbookError as error:
             refused.append(f"{query.dashboard}, {query.panel}: {error.why}")
     book.check("Prometheus answers every question of the dashboards", not refused, "; ".join(refused[:3]))
@@ -157,7 +158,7 @@ def burn_rates(book: Notebook, minutes: int = 30) -> go.Figure:
 
 
 class Situation:
-    """Where the servers of each namespace are, and what that advises."""
+    """Where the servers of each namespace were at their worst, and what that advises."""
 
     def __init__(self, points: list[Point], limits: Limits) -> None:
         self.points, self.limits = points, limits
@@ -166,8 +167,8 @@ class Situation:
         rows = []
         for point in self.points:
             found = advice.advise(point, self.limits)
-            rows.append((point.name, found.what, found.why))
-        return Table(("namespace", "advice", "why"), rows)
+            rows.append((point.name, f"{point.at:%H:%M:%S}", found.what, found.why))
+        return Table(("namespace", "worst at (UTC)", "advice", "why"), rows)
 
     def figure(self) -> go.Figure:
         """The plane of queue and cache, with a mark for each namespace."""
@@ -183,39 +184,35 @@ class Situation:
 
 
 def situation(book: Notebook, minutes: int = 30) -> Situation:
-    """The worst of the last minutes, in every namespace with servers (those that are gone meanwhile, too)."""
+    """The worst moment of the last minutes, in every namespace with servers (those that are gone meanwhile, too)."""
     asked, step = observability.prometheus(book), book.params.platform.metrics.scrape_interval_seconds
-    window = f"[{minutes}m:{step}s]"
-    waiting = _by_namespace(
-        asked, f"max_over_time((namespace:vllm_waiting:sum / namespace:vllm_servers:count){window})"
-    )
-    cache = _by_namespace(asked, f"max_over_time(namespace:vllm_kv_cache_usage:avg{window})")
-    preempted = _by_namespace(asked, f"60 * max_over_time(namespace:vllm_preemptions:rate5m{window})")
-    tokens = _cache_tokens(asked, minutes)
-    longest = book.params.model.max_model_len
-    points = [
-        Point(name, waiting[name], cache.get(name, 0), preempted.get(name, 0), tokens.get(name, math.inf), longest)
-        for name in sorted(waiting)
-    ]
+    end = datetime.now(UTC)
     chosen = book.params.platform.monitoring.thresholds
     limits = Limits(
         chosen.waiting_per_replica or math.inf,
         chosen.kv_cache_usage or 1,
         chosen.preemptions_per_minute or math.inf,
     )
-    return Situation(points, limits)
+    found = moments(asked, end - timedelta(minutes=minutes), end, step)
+    return Situation([advice.worst(found[name], limits) for name in sorted(found)], limits)
 
 
-def _by_namespace(asked: Prometheus, expression: str) -> dict[str, float]:
-    return {each.labels["namespace"]: each.value for each in asked.query(expression) if math.isfinite(each.value)}
+def moments(asked: Prometheus, start: datetime, end: datetime, step_seconds: float) -> dict[str, list[Point]]:
+    """By namespace: queue, cache and preemptions at the same times, wherever both queue and cache are known."""
 
+    def values(expression: str) -> dict[tuple[str, datetime], float]:
+        return {
+            (each.labels["namespace"], at): value
+            for each in asked.range(expression, start, end, step_seconds)
+            for at, value in each.points
+            if math.isfinite(value)
+        }
 
-def _cache_tokens(asked: Prometheus, minutes: int) -> dict[str, float]:
-    """Tokens that the smallest cache of each namespace holds; vLLM tells them as a label."""
-    found: dict[str, float] = {}
-    for each in asked.query(f"last_over_time(vllm:cache_config_info[{minutes}m])"):
-        size = each.labels.get("kv_cache_size_tokens", "")
-        if size.isdigit():
-            name = each.labels["namespace"]
-            found[name] = min(found.get(name, math.inf), float(size))
+    waiting = values("namespace:vllm_waiting:sum / namespace:vllm_servers:count")
+    cache = values("namespace:vllm_kv_cache_usage:avg")
+    preempted = values("60 * namespace:vllm_preemptions:rate5m")  # not known before the second sample
+    found: dict[str, list[Point]] = {}
+    for key in sorted(waiting.keys() & cache.keys()):
+        name, at = key
+        found.setdefault(name, []).append(Point(name, at, waiting[key], cache[key], preempted.get(key, 0)))
     return found

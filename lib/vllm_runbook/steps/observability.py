@@ -156,8 +156,13 @@ def _configured(platform: Platform, text: str) -> str:
     for name, spaces in looked_into.items():
         jobs[name]["kubernetes_sd_configs"][0]["namespaces"]["names"] = spaces
     unused = {exporters.STATE_METRICS, exporters.DCGM} - set(exporters.wanted(platform))
-    keda = f"keda-operator.{platform.autoscaling.namespace}.svc.cluster.local:8080"
-    jobs["keda-operator"]["static_configs"][0]["targets"] = [keda]
+    services = {"keda-operator": f"keda-operator.{platform.autoscaling.namespace}.svc.cluster.local:8080"}
+    if platform.canary and platform.canary.gateway.install == "manifest":
+        services["gateway"] = f"gateway.{platform.canary.gateway.namespace}.svc.cluster.local:9091"
+    else:
+        unused.add("gateway")
+    for name, address in services.items():
+        jobs[name]["static_configs"][0]["targets"] = [address]
     config["scrape_configs"] = [job for name, job in jobs.items() if name not in unused]
     return yaml.safe_dump(config, sort_keys=False)
 
