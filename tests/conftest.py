@@ -105,6 +105,14 @@ class Cluster:
         return subprocess.run(command, capture_output=True, text=True, timeout=900)
 
 
+@pytest.fixture(autouse=True)
+def _users_directory() -> Iterator[None]:
+    """A command in a test's own process tells its kernels whose params go with the notebooks: not the next test's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUNBOOK_DIR", os.environ.get("RUNBOOK_DIR", ""))
+        yield
+
+
 @pytest.fixture(scope="session")
 def _state_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A state directory of the tests' own: a user's sandbox stays alone."""

@@ -12,6 +12,8 @@ from vllm_runbook.prometheus import Prometheus
 
 #: What only spot nodes have: test_spot.py asks for it.
 SPOT = ("runbook:spot_nodes:info", 'capacity="spot"')
+#: Longer than the notebooks of one test module take.
+WINDOW = timedelta(hours=1)
 
 
 def of_spot_nodes(expression: str) -> bool:
@@ -19,17 +21,17 @@ def of_spot_nodes(expression: str) -> bool:
     return any(name in expression for name in SPOT)
 
 
-def has_data(asked: Prometheus, expression: str, minutes: int = 30) -> bool:
-    """Whether it was a finite number at any moment of the last minutes, without the constants it falls back to."""
+def has_data(asked: Prometheus, expression: str) -> bool:
+    """Whether it was a finite number at any moment of the last hour, without the constants it falls back to."""
     end = datetime.now(UTC)
     bare = re.sub(r"\s+or\s+vector\([^)]*\)", "", expression)
-    found = asked.range(bare, end - timedelta(minutes=minutes), end, 5)
+    found = asked.range(bare, end - WINDOW, end, 5)
     return any(math.isfinite(value) for series in found for _, value in series.points)
 
 
-def silent(asked: Prometheus, queries: list[Query], minutes: int = 30) -> list[Query]:
+def silent(asked: Prometheus, queries: list[Query]) -> list[Query]:
     """Those without data."""
-    return [query for query in queries if not has_data(asked, query.expression, minutes)]
+    return [query for query in queries if not has_data(asked, query.expression)]
 
 
 def recorded(rule: rules.Rule) -> str:

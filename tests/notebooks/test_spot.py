@@ -84,11 +84,11 @@ def asked(done: Done, monkeypatch: pytest.MonkeyPatch) -> Prometheus:
 def test_what_only_spot_nodes_have_was_there(asked: Prometheus) -> None:
     """The questions and conditions that test_under_load.py leaves out."""
     queries = [query for query in dashboards.queries() if of_spot_nodes(query.expression)]
-    assert queries and silent(asked, queries, minutes=60) == []
+    assert queries and silent(asked, queries) == []
     loaded = rules.rules(rules.documents(params.load("sandbox", "qwen3-8b")))
     conditions = [recorded(rule) if rule.kind == "record" else judged(rule.expression) for rule in loaded]
     of_theirs = [each for each in conditions if of_spot_nodes(each)]
-    assert of_theirs and [each for each in of_theirs if not has_data(asked, each, minutes=60)] == []
+    assert of_theirs and [each for each in of_theirs if not has_data(asked, each)] == []
 
 
 def test_prometheus_saw_the_spot_nodes_and_what_they_cost(asked: Prometheus) -> None:

@@ -139,8 +139,6 @@ def test_what_was_recorded_is_what_happened(book: Notebook, figures: dict[str, A
     naive = next(point for point in situation.points if point.name == "llm-naive")
     limits = situation.limits
     assert advice.advise(naive, limits).what == advice.MORE_PODS
-    assert naive.waiting > 10 * limits.waiting and naive.cache < limits.idle, (
-        "killed for its queue, with room in the cache"
-    )
+    assert naive.waiting > 10 * limits.waiting and naive.cache < limits.idle, "a queue, and room in the cache"
     burnt = monitoring.burn_rates(book, minutes=60)
     assert any(trace.name.startswith("llm: ttft") for trace in burnt.data)

@@ -76,6 +76,7 @@ def test_other_models_and_overrides(tmp_path: Path, form: str, model: str) -> No
 @pytest.mark.parametrize("form", FORMS)
 def test_istios_way_in_and_a_registry_where_the_platforms_name_them(tmp_path: Path, form: str) -> None:
     istio = {"canary.engine": "istio", "canary.gateway.install": "existing", "canary.gateway.create": "false"}
+    istio["canary.gateway.hostname"] = "llm.example.com"
     directory, contents = exported(tmp_path, form, ["eks", "aks"], registry="default", **istio)
     for wanted in contents:
         items = render(directory, form, wanted.platform)

@@ -45,5 +45,6 @@ def test_every_offered_model_has_a_file() -> None:
 def test_every_offered_adapter_is_in_the_sandboxs_registry() -> None:
     served = load_registry(params.load("sandbox", "tiny").platform).models
     listed = {adapter.repo: (each.model.hub_id, adapter.rank) for each in served for adapter in each.entry.adapters}
-    offered = {repo: (spec.adapter_of, spec.rank) for repo, spec in CATALOGUE.items() if spec.adapter_of}
-    assert listed == offered
+    adapters = {repo: (spec.adapter_of, spec.rank) for repo, spec in CATALOGUE.items() if spec.adapter_of}
+    toys = {repo for repo, (base, _) in adapters.items() if base == "sandbox/tiny-llama"}  # for tests/conformance
+    assert listed == {repo: spec for repo, spec in adapters.items() if repo not in toys}

@@ -63,7 +63,7 @@ def test_without_room_nothing_is_begun(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     full = os.statvfs_result((4096, 4096, 1000, 1000, 1000, 0, 0, 0, 0, 255))
     monkeypatch.setattr(os, "statvfs", lambda _path: full)
-    with pytest.raises(SandboxError, match=r"it needs 7\.4 GiB, 0\.0 GiB are free"):
+    with pytest.raises(SandboxError, match=r"it needs 7\.3 GiB, 0\.0 GiB are free"):
         install.ensure()
     assert list(install.directory().iterdir()) == []
 
