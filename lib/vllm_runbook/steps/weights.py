@@ -18,7 +18,7 @@ from ..notebook import Notebook
 from ..params import Params, Platform
 from ..plots import PrefetchProgress
 from ..sizing import Sizing
-from . import gpu_nodes, protection, storage_classes
+from . import claims, gpu_nodes, protection, storage_classes
 
 CLAIM, FILL_CLAIM, JOB, DAEMONSET = "model-weights", "model-weights-fill", "prefetch-weights", "prefetch-weights"
 #: Annotation of the claim: one per model, with the hub's commit as value. Written when a prefetch was verified.
@@ -41,14 +41,28 @@ def plan(book: Notebook) -> Plan:
     """Claim and prefetch (a Job; a DaemonSet with strategy per_node), and the token of a gated model.
 
     Raises:
-        RunbookError: the token is missing, the volume too small, or a storage class can't do what the strategy needs.
+        RunbookError: the token is missing, the volume too small, or a storage class can't do what the strategy needs:
+            a claim that is there, and can't grow to what another model needs, too.
     """
     platform = book.params.platform
     storage_classes.require(book.cluster, platform)
     too_small = [reason for reason in book.sizing.reasons if reason.code == "claim"]
     if too_small:
         raise RunbookError("The volume is too small", why=str(too_small[0]), next_step="Leave storage.size out: null.")
-    return book.plan([*token(book), *objects(book.params, book.sizing)])
+    return book.plan([*token(book), *(_fitting(book, item) for item in objects(book.params, book.sizing))])
+
+
+def _fitting(book: Notebook, item: Object) -> Object:
+    """An object as it can be applied: a claim that is there keeps its size, or may grow."""
+    if item["kind"] != "PersistentVolumeClaim":
+        return item
+    claims.require_room(
+        book.cluster,
+        item,
+        "Let its StorageClass allow it (allowVolumeExpansion: true), if the driver can; or let notebook 10 remove "
+        "servers and weights (delete_weights), and begin with a claim of the new size.",
+    )
+    return claims.kept(item, book.cluster.find(k8s.ref_of(item)))
 
 
 def objects(params: Params, sizing: Sizing) -> list[Object]:

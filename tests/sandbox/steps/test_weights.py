@@ -57,6 +57,28 @@ def test_the_claim_says_which_models_it_holds(cluster: Cluster, begin: Begin) ->
         weights.require(begin(STEP, "qwen3-8b"))
 
 
+def test_a_claim_keeps_its_size_and_grows_where_it_may(cluster: Cluster, begin: Begin) -> None:
+    """What another model, or another size, asks of the claim that is there."""
+
+    def ask(size: str) -> str:
+        book = begin(STEP, **{"storage.size": size})
+        book.apply(weights.plan(book))
+        return str(cluster.get("pvc", weights.CLAIM)["spec"]["resources"]["requests"]["storage"])
+
+    fill(begin(STEP, **{"storage.size": "20Gi"}))
+    assert ask("10Gi") == "20Gi"
+    assert ask("30Gi") == "30Gi"
+
+    expansion = ("patch", "storageclass", "shared-fs", "--patch")
+    cluster.kubectl(*expansion, json.dumps({"allowVolumeExpansion": False}))
+    try:
+        with pytest.raises(RunbookError, match="asks for 30Gi, 40Gi are needed, and it can't grow") as error:
+            ask("40Gi")
+        assert "StorageClass shared-fs has no allowVolumeExpansion" in error.value.why
+    finally:
+        cluster.kubectl(*expansion, json.dumps({"allowVolumeExpansion": True}))
+
+
 def test_prefilled_disk_and_its_read_only_copy(cluster: Cluster, begin: Begin) -> None:
     book = begin(STEP, **PREFILLED)
     fill(book)
