@@ -36,15 +36,8 @@ def ending(book: Notebook) -> Table:
 
 
 def new_version(item: Object, flag: str) -> Object:
-    """A Deployment with the next patch version of its image and one more flag."""
-    args = [*k8s.get_in(item, f"{_POD}.args"), flag]
-    return k8s.changed(item, {f"{_POD}.image": _next_patch(k8s.get_in(item, f"{_POD}.image")), f"{_POD}.args": args})
-
-
-def _next_patch(image: str) -> str:
-    """``repo:v0.32.0`` becomes ``repo:v0.32.1``; an image without a version stays."""
-    head, dot, patch = image.rpartition(".")
-    return f"{head}{dot}{int(patch) + 1}" if patch.isdigit() else image
+    """A Deployment with one more flag: a new version whose image every cluster can pull."""
+    return k8s.changed(item, {f"{_POD}.args": [*k8s.get_in(item, f"{_POD}.args"), flag]})
 
 
 def bad_version(book: Notebook, kind: str) -> Object:
