@@ -26,7 +26,9 @@ def observability(platform: Platform) -> list[Rule]:
     if platform.rules_by == "prometheus_rule":
         found += rules("get create patch", RULES[0], group=RULES[1], namespace=platform.namespace)
     if rehearsal.outage:
-        found += [*naive(platform), *load(platform)]
+        found += naive(platform)
+    if rehearsal.outage or rehearsal.load:
+        found += load(platform)
     return found + crowd(platform)
 
 
