@@ -11,7 +11,7 @@ NOTEBOOKS ?= $(filter-out $(TEARDOWN),$(sort $(wildcard notebooks/[0-9]*.ipynb))
 # ENGINE=vllm: pods of vLLM run the real server on this machine's CPU (docs/real-vllm.md) instead of the simulated one.
 ENGINE ?= simulated
 DEMO_simulated := --all
-DEMO_vllm := 00 01 02 03 04 05 09 30 10 --params-file tools/vllm/run.yaml
+DEMO_vllm := 00 01 02 03 04 05 09 10 --params-file tools/vllm/run.yaml
 
 CONFORMANCE_simulated := tests/conformance
 CONFORMANCE_vllm := tests/conformance tests/sandbox/real_vllm
