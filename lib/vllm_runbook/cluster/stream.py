@@ -18,7 +18,7 @@ from typing import Any
 
 import urllib3
 
-from .client import METADATA, WHOLE, ApiError, Cluster
+from .client import METADATA, PAGE, WHOLE, ApiError, Cluster
 from .objects import API_VERSIONS, Object, Ref
 
 #: Called about once a second while nothing comes, on the thread that waits: live figures draw what they left out.
@@ -139,8 +139,14 @@ class Events:
         """List, and tell what changed against what was known."""
         doing = f"Listing {selection.kind} objects"
         accept = METADATA.format("List") if selection.metadata_only else WHOLE
-        page = self._cluster.json("GET", self._path(selection), query=_query(selection), accept=accept, doing=doing)
-        found = {item["metadata"]["uid"]: _typed(item, selection) for item in page["items"] or ()}
+        query: dict[str, Any] = _query(selection) | {"limit": PAGE}
+        found: dict[str, Object] = {}
+        while True:
+            page = self._cluster.json("GET", self._path(selection), query=query, accept=accept, doing=doing)
+            found |= {item["metadata"]["uid"]: _typed(item, selection) for item in page["items"] or ()}
+            query["continue"] = page["metadata"].get("continue")
+            if not query["continue"]:
+                break
         for uid, item in found.items():
             self._put("MODIFIED" if uid in known else "ADDED", selection, item)
         for uid in known.keys() - found.keys():
