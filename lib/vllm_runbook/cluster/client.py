@@ -159,14 +159,20 @@ class Cluster:
         query: dict[str, Any] = {"labelSelector": labels, "fieldSelector": fields}
         query |= {"resourceVersion": "0"} if cached else {"limit": PAGE}
         version = api_version or API_VERSIONS[kind]
-        while True:
-            accept = METADATA.format("List") if metadata_only else WHOLE
-            doing = f"Listing {kind} objects{' in ' + namespace if namespace else ''}"
-            page = self.json("GET", path, query=query, accept=accept, doing=doing)
+        accept = METADATA.format("List") if metadata_only else WHOLE
+        doing = f"Listing {kind} objects{' in ' + namespace if namespace else ''}"
+        for page in self.pages(path, query, accept=accept, doing=doing):
             for item in page["items"] or ():  # some answers have null for none
                 yield {**item, "apiVersion": version, "kind": kind}
-            query["continue"] = page["metadata"].get("continue")
-            if not query["continue"]:
+
+    def pages(self, path: str, query: Mapping[str, Any], *, accept: str, doing: str) -> Iterator[Object]:
+        """A list's answers, one for each page of the query's ``limit``; all have the same resource version."""
+        more: str | None = None
+        while True:
+            page = self.json("GET", path, query={**query, "continue": more}, accept=accept, doing=doing)
+            yield page
+            more = page["metadata"].get("continue")
+            if not more:
                 return
 
     def apply(self, item: Object, *, manager: str = MANAGER, dry_run: bool = False, force: bool = False) -> Object:

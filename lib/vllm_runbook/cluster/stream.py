@@ -139,14 +139,10 @@ class Events:
         """List, and tell what changed against what was known."""
         doing = f"Listing {selection.kind} objects"
         accept = METADATA.format("List") if selection.metadata_only else WHOLE
-        query: dict[str, Any] = _query(selection) | {"limit": PAGE}
+        query = _query(selection) | {"limit": PAGE}
         found: dict[str, Object] = {}
-        while True:
-            page = self._cluster.json("GET", self._path(selection), query=query, accept=accept, doing=doing)
+        for page in self._cluster.pages(self._path(selection), query, accept=accept, doing=doing):
             found |= {item["metadata"]["uid"]: _typed(item, selection) for item in page["items"] or ()}
-            query["continue"] = page["metadata"].get("continue")
-            if not query["continue"]:
-                break
         for uid, item in found.items():
             self._put("MODIFIED" if uid in known else "ADDED", selection, item)
         for uid in known.keys() - found.keys():

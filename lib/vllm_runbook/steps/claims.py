@@ -31,8 +31,8 @@ def shrinks(wanted: Object, live: Object) -> bool:
     return parse(k8s.get_in(wanted, REQUEST)) < parse(k8s.get_in(live, REQUEST, 0))
 
 
-def require_room(cluster: Cluster, wanted: Object, instead: str) -> None:
-    """Check that the live claim, if there is one, has room or may grow.
+def require_room(cluster: Cluster, wanted: Object, instead: str) -> Object | None:
+    """Check that the live claim, if there is one, has room or may grow; returns it.
 
     Args:
         instead: what to do where it can't, for the error.
@@ -43,7 +43,7 @@ def require_room(cluster: Cluster, wanted: Object, instead: str) -> None:
     ref = k8s.ref_of(wanted)
     live = cluster.find(ref)
     if live is None or not grows(wanted, live) or not (reason := _obstacle(cluster, live)):
-        return
+        return live
     asked, needed = k8s.get_in(live, REQUEST), k8s.get_in(wanted, REQUEST)
     raise RunbookError(f"{ref} asks for {asked}, {needed} are needed, and it can't grow", why=reason, next_step=instead)
 

@@ -56,13 +56,13 @@ def _fitting(book: Notebook, item: Object) -> Object:
     """An object as it can be applied: a claim that is there keeps its size, or may grow."""
     if item["kind"] != "PersistentVolumeClaim":
         return item
-    claims.require_room(
+    live = claims.require_room(
         book.cluster,
         item,
         "Let its StorageClass allow it (allowVolumeExpansion: true), if the driver can; or let notebook 10 remove "
         "servers and weights (delete_weights), and begin with a claim of the new size.",
     )
-    return claims.kept(item, book.cluster.find(k8s.ref_of(item)))
+    return claims.kept(item, live)
 
 
 def objects(params: Params, sizing: Sizing) -> list[Object]:
