@@ -28,6 +28,11 @@ PROMOTED, ROLLED_BACK, REFUSED = "promoted", "rolled back", "refused before traf
 PROMOTION, AGAIN = "promotion", "stable again"
 
 
+def name_of(weight: int) -> str:
+    """How a step is called, and its mark on the load's time axis."""
+    return f"{weight} %"
+
+
 @dataclass(frozen=True)
 class Step:
     """One step that was judged.
@@ -44,7 +49,7 @@ class Step:
 
     @property
     def name(self) -> str:
-        return f"{self.weight} %"
+        return name_of(self.weight)
 
     @property
     def verdict(self) -> str:
@@ -173,7 +178,7 @@ class Walk:
         if wrong := canary_golden.failed(self._ask(self._golden)):
             return Step(weight, 0, Window(), Window(), Decision(()), wrong)
         before = canary_counts.read_anew(self.book, replicas)
-        self._mark(f"{weight} %")
+        self._mark(name_of(weight))
         self._route(weight)
         began = time.monotonic()
         watch = Watch(began)
