@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from operator import itemgetter
 
 from .codes import CODES
 from .context import Context
@@ -77,30 +78,34 @@ def _one(group: list[Finding]) -> Finding:
 
 def _roots(found: list[Finding]) -> list[Finding]:
     """What isn't the consequence of something else; each root names what it explains."""
-    by_key: dict[str, list[Finding]] = defaultdict(list)
+    reasons = _Reasons(found)
+    roots = [each for each in found if reasons.of(each) is None]
+    reasons, explained = _Reasons(roots), defaultdict[int, list[str]](list)
     for finding in found:
-        for key in finding.keys:
-            by_key[key].append(finding)
-    reasons = {id(each): _reasons(each, by_key) for each in found}
-    explained: dict[int, list[str]] = defaultdict(list)
-    for finding in found:
-        for root in reasons[id(finding)]:
-            if not reasons[id(root)]:
-                explained[id(root)].append(f"{finding.code}: {finding.object}")
-                break
-    roots = [each for each in found if not reasons[id(each)]]
+        if (root := reasons.of(finding)) is not None:
+            explained[id(root)].append(f"{finding.code}: {finding.object}")
     return [replace(root, consequences=tuple(explained[id(root)])) for root in roots]
 
 
-def _reasons(finding: Finding, by_key: Mapping[str, list[Finding]]) -> list[Finding]:
-    """Findings about the same objects that explain this one."""
-    near = {id(each): each for key in finding.keys for each in by_key[key]}
-    return [each for each in near.values() if _explains(each, finding)]
+class _Reasons:
+    """Findings by what they are about. Whether one explains another depends on their codes and severities, so that
+    of many alike about one thing the first is enough: a lost zone has thousands."""
+
+    def __init__(self, found: Iterable[Finding]) -> None:
+        self._about: dict[str, dict[tuple[str, Severity], tuple[int, Finding]]] = defaultdict(dict)
+        for position, finding in enumerate(found):
+            for key in finding.keys:
+                self._about[key].setdefault((finding.code, finding.severity), (position, finding))
+
+    def of(self, finding: Finding) -> Finding | None:
+        """The first finding that explains this one."""
+        near = (each for key in finding.keys if key in self._about for each in self._about[key].values())
+        _, first = min((each for each in near if _explains(each[1], finding)), default=(0, None), key=itemgetter(0))
+        return first
 
 
 def _explains(root: Finding, finding: Finding) -> bool:
-    if root is finding:
-        return False
+    """Whether the one is the reason of the other, given that they are about the same thing. Never of its own kind."""
     if finding.code in CODES[root.code].hides:
         return True
     # what is only worth a warning is no reason for something that doesn't work

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import click
@@ -33,7 +33,7 @@ def document(found: Diagnosis) -> dict[str, Any]:
 
 def _finding(finding: Finding) -> dict[str, Any]:
     code = CODES[finding.code]
-    fields = asdict(finding)
+    fields = asdict(replace(finding, keys=frozenset()))  # there may be thousands
     del fields["keys"]
     return {**fields, "meaning": code.meaning, "notebook": f"notebooks/{code.notebook}.ipynb"}
 

@@ -106,6 +106,20 @@ class Snapshot:
         """Seconds since an event was last seen."""
         return self.since(seen_at(event)[0])
 
+    def selected(self, labels: Mapping[str, str]) -> list[Object]:
+        """Pods that are not over and have these labels, as a Service, a budget or a policy selects them."""
+        fewest = min((self._pods_by_label.get(pair, []) for pair in labels.items()), key=len, default=[])
+        return [pod for pod in fewest if labels.items() <= pod["metadata"]["labels"].items()]
+
+    @cached_property
+    def _pods_by_label(self) -> dict[tuple[str, str], list[Object]]:
+        found: dict[tuple[str, str], list[Object]] = defaultdict(list)
+        for pod in self.all("Pod"):
+            if not over(pod):
+                for pair in (pod["metadata"].get("labels") or {}).items():
+                    found[pair].append(pod)
+        return found
+
     @cached_property
     def pods_by_claim(self) -> dict[str, list[Object]]:
         """Pods that are not over, by the claims that they mount."""
@@ -124,6 +138,11 @@ class Snapshot:
             if (node := pod.get("spec", {}).get("nodeName")) and not over(pod):
                 found[node].append(pod)
         return found
+
+    @cached_property
+    def cordoned(self) -> list[Object]:
+        """Nodes that take no new pods because somebody said so."""
+        return [node for node in self.all("Node") if node["spec"].get("unschedulable")]
 
 
 def parse_time(stamp: str) -> datetime:

@@ -74,12 +74,9 @@ def _blocking(snap: Snapshot, budget: Object, *, failed: bool) -> Finding:
     status, spec = budget["status"], budget["spec"]
     rules = [f"{name}: {spec[name]}" for name in ("minAvailable", "maxUnavailable") if name in spec]
     rule = next(iter(rules), "neither minAvailable nor maxUnavailable")
-    labels = (get_in(budget, "spec.selector.matchLabels") or {}).items()
-    pods = [pod for pod in snap.all("Pod") if labels and not over(pod) and labels <= _labels(pod).items()]
+    pods = snap.selected(get_in(budget, "spec.selector.matchLabels") or {})
     places = {pod["spec"].get("nodeName") for pod in pods}
-    draining = [
-        node for node in snap.all("Node") if node["spec"].get("unschedulable") and node["metadata"]["name"] in places
-    ]
+    draining = [node for node in snap.cordoned if node["metadata"]["name"] in places]
     severity: Severity = "error" if draining else "warning"
     condition = k8s.condition(budget, "DisruptionAllowed")
     numbers = ", ".join(
@@ -102,10 +99,6 @@ def _blocking(snap: Snapshot, budget: Object, *, failed: bool) -> Finding:
         snap.context.kubectl(f"patch pdb {name} --type=merge -p {patch}"),
     )
     return Finding("pdb-blocks-drain", severity, called(budget), cause, tuple(evidence), fix, about(budget))
-
-
-def _labels(pod: Object) -> dict[str, str]:
-    return pod["metadata"].get("labels") or {}
 
 
 def preempted(snap: Snapshot) -> Iterator[Finding]:

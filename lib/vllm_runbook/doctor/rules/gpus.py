@@ -7,10 +7,11 @@ names the one that leaves none.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import cache
+from functools import cache, cached_property
 
 from ... import cluster as k8s
 from ...cluster import Object, get_in
@@ -19,7 +20,7 @@ from ...steps.gpu_nodes import gpus, has_gpu
 from ..findings import Evidence, Finding
 from ..snapshot import Snapshot, claims_of, over
 from . import placement
-from .common import event, keys, seen, workload
+from .common import about, event, keys, seen, workload
 
 #: Events that say that a node is on its way: cluster autoscaler, Karpenter.
 _COMING = ("TriggeredScaleUp", "Nominated")
@@ -57,13 +58,31 @@ def _node_is_coming(snap: Snapshot, pod: Object) -> bool:
     return any(snap.event_age(each) < _NODE_PATIENCE for each in snap.events(pod, *_COMING))
 
 
+class _Shown:
+    """Nodes that show why a pod waits."""
+
+    def __init__(self, nodes: list[Object]) -> None:
+        self.nodes = nodes
+
+    @cached_property
+    def keys(self) -> frozenset[str]:
+        """Of those that aren't well: that explains why pods wait for them, and no other finding about nodes does."""
+        return frozenset().union(*(about(node) for node in self.nodes if not placement.ready(node)))
+
+
 class _Nodes:
-    """The nodes with their GPUs, computed once for all pods."""
+    """The nodes with their GPUs, computed once for all pods.
+
+    Attributes:
+        reasons: found so far, by everything of a pod that they depend on.
+    """
 
     def __init__(self, snap: Snapshot) -> None:
         self.snap = snap
         self.resource = snap.context.resource
         self.all = snap.all("Node")
+        self.everywhere = _Shown(self.all)
+        self.reasons: dict[str, _Told | None] = {}
         self.usage: dict[str, NodeGpus] = {each.node: each for each in gpu_usage(self.all, snap.holders, self.resource)}
         #: Nodes whose pods with GPUs are just ending: what they hold is free in a moment.
         self.ending = {
@@ -76,8 +95,8 @@ class _Nodes:
         found = self.usage.get(node["metadata"]["name"])
         return found.free if found else 0
 
-    def table(self, nodes: Iterable[Object]) -> list[Evidence]:
-        return [seen("object", node, self._words(node)) for node in list(nodes)[:5]]
+    def table(self, nodes: list[Object]) -> list[Evidence]:
+        return [seen("object", node, self._words(node)) for node in nodes[:5]]
 
     def _words(self, node: Object) -> str:
         name = node["metadata"]["name"]
@@ -95,10 +114,9 @@ def _why(snap: Snapshot, nodes: _Nodes, pod: Object, message: str) -> Finding | 
     said = [seen("object", pod, f"PodScheduled is False: {message}")]
     said += [event(pod, each) for each in snap.events(pod, "FailedScheduling")[-1:]]
 
-    def finding(code: str, cause: str, fix: Iterable[str], about: Iterable[Object] = ()) -> Finding:
-        evidence = (*said, *nodes.table(about))
-        marked = keys(pod) | {f"Node/{each['metadata']['name']}" for each in about}
-        return Finding(code, "error", workload(pod), cause, evidence, tuple(fix), marked)
+    def finding(code: str, cause: str, fix: Iterable[str], shown: _Shown | None = None) -> Finding:
+        table, more = (nodes.table(shown.nodes), shown.keys) if shown else ((), frozenset())
+        return Finding(code, "error", workload(pod), cause, (*said, *table), tuple(fix), keys(pod) | more)
 
     if _VOLUME.search(message):
         marked = keys(pod) | {f"PersistentVolumeClaim/{claim}" for claim in claims_of(pod)}
@@ -109,7 +127,7 @@ def _why(snap: Snapshot, nodes: _Nodes, pod: Object, message: str) -> Finding | 
         return None if young else Finding("unschedulable", "error", workload(pod), cause, tuple(said), (), marked)
     wanted = pod_gpus(pod, nodes.resource)
     if wanted and nodes.all:
-        found = _gpu_reason(snap, nodes, pod, wanted, message)
+        found = _told(snap, nodes, pod, wanted, message)
         if found is not None:
             return finding(*found) if found[0] else None
     if _ELSEWHERE.search(message):
@@ -127,7 +145,7 @@ def _why(snap: Snapshot, nodes: _Nodes, pod: Object, message: str) -> Finding | 
             snap.context.kubectl("describe nodes", None) + "  (requests against allocatable)",
             snap.context.run("00"),
         )
-        return finding("does-not-fit", cause, fix, nodes.all)
+        return finding("does-not-fit", cause, fix, nodes.everywhere)
     look = (snap.context.kubectl(f"describe pod {pod['metadata']['name']}"),)
     return finding("unschedulable", "The scheduler finds no node for the pod; its message says what each lacks.", look)
 
@@ -135,6 +153,17 @@ def _why(snap: Snapshot, nodes: _Nodes, pod: Object, message: str) -> Finding | 
 #: Code, cause, fixes, the nodes that show it. An empty code: it is about to change by itself.
 _Reason = tuple[str, str, tuple[str, ...], list[Object]]
 _SOON: _Reason = ("", "", (), [])
+_Told = tuple[str, str, tuple[str, ...], _Shown]
+
+
+def _told(snap: Snapshot, nodes: _Nodes, pod: Object, wanted: int, message: str) -> _Told | None:
+    """The reason, sought once for all pods that ask for the same: five hundred waiting Jobs look at the nodes once."""
+    asked = [get_in(pod, f"spec.{name}") for name in ("nodeSelector", "affinity.nodeAffinity", "tolerations")]
+    same = json.dumps([asked, wanted, f"Insufficient {nodes.resource}" in message], sort_keys=True)
+    if same not in nodes.reasons:
+        found = _gpu_reason(snap, nodes, pod, wanted, message)
+        nodes.reasons[same] = (*found[:3], _Shown(found[3])) if found else None
+    return nodes.reasons[same]
 
 
 def _gpu_reason(snap: Snapshot, nodes: _Nodes, pod: Object, wanted: int, message: str) -> _Reason | None:
@@ -145,9 +174,13 @@ def _gpu_reason(snap: Snapshot, nodes: _Nodes, pod: Object, wanted: int, message
     def chosen(index: int) -> bool:
         return placement.selected(pod, nodes.all[index])
 
-    everywhere = range(len(nodes.all))
-    offering = [index for index in everywhere if gpus(nodes.all[index], resource)]
-    silent = [index for index in everywhere if has_gpu(nodes.all[index], resource) and index not in offering]
+    offering: list[int] = []
+    silent: list[int] = []
+    for index, node in enumerate(nodes.all):
+        if gpus(node, resource):
+            offering.append(index)
+        elif has_gpu(node, resource):
+            silent.append(index)
     if silent and not any(chosen(index) for index in offering) and (not offering or any(map(chosen, silent))):
         return _no_plugin(snap, [nodes.all[index] for index in silent])
     if not offering:

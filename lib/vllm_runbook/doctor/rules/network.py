@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ...cluster import Object, get_in
 from ..findings import Finding
-from ..snapshot import Snapshot, over
+from ..snapshot import Snapshot
 from .common import about, called, seen
 
 _NAME = "kubernetes.io/metadata.name"
@@ -16,9 +16,9 @@ def policies(snap: Snapshot) -> Iterator[Finding]:
     """Services whose pods nobody reaches, or Prometheus doesn't."""
     for service in snap.all("Service"):
         chosen = service["spec"].get("selector") or {}
-        pods = [each for each in snap.all("Pod") if not over(each) and _labelled(each, chosen)]
+        pods = snap.selected(chosen)
         isolating = [each for each in snap.all("NetworkPolicy") if pods and _isolates(each, pods[0])]
-        if not chosen or not isolating:
+        if not isolating:
             continue
         peers = [peer for each in isolating for peer in _peers(each)]
         metrics = snap.context.metrics_namespace

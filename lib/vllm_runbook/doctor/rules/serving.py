@@ -131,7 +131,7 @@ def services(snap: Snapshot) -> Iterator[Finding]:
         selector = item["spec"].get("selector") or {}
         if not selector or item["metadata"]["name"] in ready or snap.age(item) < _SERVICE:
             continue
-        found = [pod for pod in snap.all("Pod") if not over(pod) and _selects(selector, pod)]
+        found = snap.selected(selector)
         templates = [each for each in snap.all("Deployment") if _selects(selector, each["spec"]["template"])]
         if not found and not templates:
             yield _selects_nothing(snap, item, selector)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 from ...cluster import Object, get_in
 from ..findings import Finding
@@ -118,16 +119,17 @@ def _multi_attach(snap: Snapshot, pod: Object, found: Object) -> Finding:
     volume = re.search(r'for volume "([^"]+)"', found["message"])
     concerned = [claim for claim in owned if volume and get_in(claim, "spec.volumeName") == volume[1]] or owned
     evidence = [event(pod, found), *(seen("object", claim, f"access modes {_modes(claim)}") for claim in concerned[:2])]
-    others = [
+    others = (
         f"{other['metadata']['name']} on {other['spec'].get('nodeName')}"
         for claim in concerned
         for other in _users(snap, claim)
         if other["spec"].get("nodeName") not in ("", None, pod["spec"]["nodeName"])
-    ]
+    )
+    holders = ", ".join(islice(others, 3))
     cause = (
         f"The disk of {', '.join(called(claim) for claim in concerned) or 'the claim'} can be attached to one node "
         f"only, and the pod went to {pod['spec']['nodeName']}"
-        + (f" while it is held by {', '.join(others[:3])}." if others else ".")
+        + (f" while it is held by {holders}." if holders else ".")
     )
     fix = (
         snap.context.run("03", "storage.class=…", "storage.strategy=shared") + "  (a read-write-many class)",
