@@ -1,16 +1,18 @@
 """One look at a namespace: lists with selectors and in pages, and no more than the rules need.
 
 What may not be read is noted and the rest examined: a doctor with half the permissions still sees half. Logs are
-read of containers in trouble only, and of many alike just a few: fifty thousand crashing pods cost three logs.
+read of containers in trouble only, of those of one workload just a few, and never more than a hundred: with so many in
+trouble one log more says nothing new.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from operator import itemgetter
 
 import urllib3
 
@@ -37,7 +39,7 @@ _NAMESPACED = (
 _CLUSTER = ("Node", "StorageClass")
 #: Events that every healthy start leaves behind; the server leaves them out.
 _ORDINARY = ("Scheduled", "Pulling", "Pulled", "Created", "Started", "SuccessfulCreate", "SuccessfulDelete")
-_LINES, _BYTES, _ALIKE = 400, 2**18, 3
+_LINES, _BYTES, _ALIKE, _LOGS = 400, 2**18, 3, 100
 #: Seconds that a container may run without being ready before its log is worth reading.
 _QUIET = 30
 _RECENT = 3600
@@ -211,19 +213,35 @@ def _autoscaler(look: _Look, context: Context) -> None:
 
 
 def _logs(look: _Look) -> None:
-    """Ends of the logs of containers in trouble, a few of each kind."""
+    """Ends of the logs of containers in trouble, a few of each kind; a gap says how many are left unread."""
+    wanted = sorted(_wanted(look.found), key=itemgetter(0))
+    for _, pod, container, previous in wanted[:_LOGS]:
+        look.attempt(f"log of {pod['metadata']['name']}", _reading(look, pod, container, previous))
+    if (more := len(wanted) - _LOGS) > 0:
+        look.found.gaps.append((f"logs of {more:,} more containers in trouble", f"the first {_LOGS} were read"))
+
+
+def _wanted(found: Snapshot) -> Iterator[tuple[int, Object, str, bool]]:
+    """Pods and containers whose logs tell why they are in trouble, and whether it is the previous run's that does.
+
+    Before each: how many before it had the same image and the same end. What differs is to be read first.
+    """
     read: Counter[tuple[object, ...]] = Counter()
-    done = {item["metadata"]["name"] for item in look.found.all("Job") if k8s.is_true(item, "Complete")}
-    for pod in look.found.all("Pod"):
+    alike: Counter[tuple[object, ...]] = Counter()
+    done = {item["metadata"]["name"] for item in found.all("Job") if k8s.is_true(item, "Complete")}
+    for pod in found.all("Pod"):
         owner = owner_of(pod)
         if owner[0] == "Job" and owner[1] in done:
             continue
         for status in statuses(pod):
-            previous = _in_trouble(look.found, pod, status)
-            group = (owner, status["name"], previous, get_in(status, "state.terminated.exitCode"))
+            previous = _in_trouble(found, pod, status)
+            code = get_in(status, "state.terminated.exitCode")
+            group = (owner, status["name"], previous, code)
             if previous is not None and read[group] < _ALIKE:
+                kind = (status.get("image"), code, get_in(status, "lastState.terminated.exitCode"))
+                yield alike[kind], pod, status["name"], previous
                 read[group] += 1
-                look.attempt(f"log of {pod['metadata']['name']}", _reading(look, pod, status["name"], previous))
+                alike[kind] += 1
 
 
 def _in_trouble(found: Snapshot, pod: Object, status: Object) -> bool | None:
