@@ -23,7 +23,9 @@ from .selection import Source
 from .state import FAILED, INTERRUPTED, PASSED, Step
 
 _KERNEL = "python3"
-
+#: At its end a kernel is interrupted first. One that is still tidying up after its last cell would tell of that as an
+#: error, in the middle of the run's own lines; errors of cells come as messages.
+_QUIET = ["--IPKernelApp.log_level=CRITICAL"]
 
 #: Bytes of a Unix socket's path on Linux, less what jupyter_client adds (``-5``).
 _LONGEST_PATH = 107 - 4
@@ -58,7 +60,7 @@ def execute(
                     str(output),
                     parameters=dict(parameters),
                     kernel_name=_KERNEL,
-                    config=_connection(scratch),
+                    config=Config(NotebookClient={"extra_arguments": _QUIET}, KernelManager=_connection(scratch)),
                     cwd=str(source.file.parent),
                     progress_bar={"desc": source.name, "leave": False, "disable": None},
                     execution_timeout=timeout,
@@ -87,15 +89,15 @@ def execute(
                 _tidy(output)
 
 
-def _connection(directory: str) -> Config:
+def _connection(directory: str) -> dict[str, str]:
     """A kernel on Unix sockets in a directory of its own: nothing of it listens on a port.
 
     Where their paths would be too long it keeps to jupyter_client's way: ports of this machine, guarded by a key.
     """
     path = str(Path(directory) / "kernel")
     if len(os.fsencode(path)) > _LONGEST_PATH:
-        return Config()
-    return Config({"KernelManager": {"transport": "ipc", "ip": path}})
+        return {}
+    return {"transport": "ipc", "ip": path}
 
 
 def _tidy(output: Path) -> None:

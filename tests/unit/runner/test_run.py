@@ -42,6 +42,13 @@ def test_in_order_with_parameters_and_a_report(desk: Desk) -> None:
     assert third.returncode == 0 and desk.states() == {"10_third": "passed"}
 
 
+def test_what_a_kernel_logs_of_its_own_is_not_told(desk: Desk) -> None:
+    """Of the interrupt with which it is ended, for one: that is no error of the run."""
+    desk.put("00_a", notebook("get_ipython().kernel.log.error('KeyboardInterrupt caught in kernel')"))
+    done = desk.run()
+    assert done.returncode == 0 and "caught in kernel" not in done.stdout + done.stderr
+
+
 def test_from_to_and_names(desk: Desk) -> None:
     for name in ("00_a", "01_b", "02_c", "03_d"):
         desk.put(name, notebook())
