@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from kubernetes.client.rest import RESTClientObject
 
@@ -172,7 +173,7 @@ def main(sizes: tuple[int, ...]) -> int:
 
 def _measure(book: Notebook, pods: int, found: dict[str, list[float]]) -> None:
     for what, do in measures(book):
-        found.setdefault(what, []).append(_seconds(do))
+        found.setdefault(what, []).append(_cost(do, requests).seconds)
         print(f"{pods:>6,} pods  {found[what][-1]:8.3f} s  {what}", flush=True)
     peak = runbook_peak_mib("doctor", "--model", "tiny", "--namespace", crowd.NAMESPACE)
     found.setdefault("memory of `runbook doctor` there, MiB", []).append(peak)

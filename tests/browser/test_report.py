@@ -73,6 +73,18 @@ def test_it_follows_a_dark_screen(page: Any) -> None:
     assert max(map(int, re.findall(r"\d+", ground)[:3])) < 50, ground
 
 
+def test_headings_of_tables_break_between_words_only(page: Any) -> None:
+    page.set_viewport_size({"width": PAPER, "height": 1000})
+    cut = page.evaluate(
+        """() => [...document.querySelectorAll("th")].filter((heading) => {
+            const inside = document.createRange();
+            inside.selectNodeContents(heading);
+            return inside.getClientRects().length > heading.textContent.trim().split(/\\s+/).length;
+        }).map((heading) => heading.textContent)"""
+    )
+    assert cut == []
+
+
 def test_it_prints_with_nothing_cut(page: Any, tmp_path: Path) -> None:
     page.emulate_media(media="print", color_scheme="dark")
     page.set_viewport_size({"width": PAPER, "height": 1000})
