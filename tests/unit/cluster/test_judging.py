@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from vllm_runbook.cluster import Cluster, Hopeless, Seen, Selection, State, TimedOut, wait, waiting
+from told_events import CLUSTER, listed, put, stream
+from vllm_runbook.cluster import Hopeless, Seen, Selection, State, TimedOut, wait, waiting
 from vllm_runbook.cluster.stream import Events
 
 PODS = Selection("Pod", "llm")
 MANY = 1000
 
 
-class Quiet:
-    """As much of a cluster as a wait asks whose events come from the test."""
-
-    def require_nothing_pending(self, what: str) -> None: ...
-
-
-CLUSTER = cast(Cluster, Quiet())
-
-
 @pytest.fixture
 def events(monkeypatch: pytest.MonkeyPatch) -> Events:
-    stream = Events(CLUSTER)
-
-    @contextlib.contextmanager
-    def watching(*_: Any) -> Iterator[Events]:
-        yield stream
-
-    monkeypatch.setattr(waiting, "watching", watching)
-    return stream
+    return stream(monkeypatch)
 
 
 @pytest.fixture
@@ -42,10 +25,8 @@ def never_between(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting, "_BACKLOG_SECONDS", 3600)
 
 
-def put(events: Events, *names: str) -> None:
-    for name in names:
-        item = {"kind": "Pod", "metadata": {"name": name, "namespace": "llm", "uid": name}}
-        events._put("ADDED", PODS, item)
+def pod(name: str) -> dict[str, Any]:
+    return {"kind": "Pod", "metadata": {"name": name, "namespace": "llm", "uid": name}}
 
 
 def more(_: Seen, events: Events) -> None:
@@ -55,8 +36,8 @@ def more(_: Seen, events: Events) -> None:
 
 @pytest.mark.usefixtures("never_between")
 def test_events_that_came_at_once_are_judged_once_and_each_is_told(events: Events) -> None:
-    events._put("SYNCED", PODS)
-    put(events, *map(str, range(MANY)))
+    listed(events, PODS)
+    put(events, [pod(str(number)) for number in range(MANY)])
     told: list[Seen] = []
     judged: list[int] = []
 
@@ -70,7 +51,7 @@ def test_events_that_came_at_once_are_judged_once_and_each_is_told(events: Event
 
 def test_a_stream_without_a_pause_is_judged_meanwhile(events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting, "_BACKLOG_SECONDS", 0)
-    events._put("SYNCED", PODS)
+    listed(events, PODS)
     events.wake()
     judged: list[State] = []
 
@@ -83,16 +64,16 @@ def test_a_stream_without_a_pause_is_judged_meanwhile(events: Events, monkeypatc
 
 @pytest.mark.usefixtures("never_between")
 def test_what_came_last_before_the_deadline_counts(events: Events) -> None:
-    events._put("SYNCED", PODS)
-    put(events, "a")
+    listed(events, PODS)
+    put(events, [pod("a")])
     state = wait(CLUSTER, "it is there", [PODS], lambda state: bool(state.all("Pod")), seconds=0.2, on_event=more)
     assert [pod["metadata"]["name"] for pod in state.all("Pod")] == ["a"]
 
 
 @pytest.mark.usefixtures("never_between")
 def test_a_hopeless_state_at_the_deadline_is_told_as_that(events: Events) -> None:
-    events._put("SYNCED", PODS)
-    put(events, "a")
+    listed(events, PODS)
+    put(events, [pod("a")])
 
     def reached(state: State) -> bool:
         if state.all("Pod"):
@@ -104,8 +85,8 @@ def test_a_hopeless_state_at_the_deadline_is_told_as_that(events: Events) -> Non
 
 
 def test_nothing_is_judged_before_everything_was_listed(events: Events) -> None:
-    events._put("SYNCED", PODS)
-    put(events, "a")
+    listed(events, PODS)
+    put(events, [pod("a")])
     nodes = Selection("Node")
 
     def reached(state: State) -> bool:
