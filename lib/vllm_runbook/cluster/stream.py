@@ -92,6 +92,11 @@ class Events:
                 raise event
             yield event
 
+    @property
+    def backlog(self) -> bool:
+        """Whether more events are here already."""
+        return not self._queue.empty()
+
     def watch(self, selection: Selection) -> None:
         """Add a watch."""
         self._start(lambda: self._follow(selection))

@@ -16,6 +16,9 @@ from .client import Cluster
 from .objects import Object
 from .stream import Events, Seen, Selection, watching
 
+#: Under a backlog of events the state is judged only so often: a predicate may look at all objects.
+_BACKLOG_SECONDS = 0.25
+
 
 class TimedOut(RunbookError):
     """The deadline passed before the state was there."""
@@ -31,11 +34,9 @@ class State:
 
     Attributes:
         at: when the last event arrived.
-        lines: log lines followed so far.
     """
 
     by_kind: dict[str, dict[str, Object]] = field(default_factory=dict)
-    lines: list[str] = field(default_factory=list)
     at: datetime | None = None
 
     def all(self, kind: str) -> list[Object]:
@@ -49,9 +50,7 @@ class State:
     def take(self, event: Seen) -> None:
         """Bring the state up to date."""
         self.at = event.at
-        if event.type == "LINE":
-            self.lines.append(event.line)
-        elif event.object:
+        if event.object:
             meta = event.object["metadata"]
             key = f"{meta.get('namespace', '')}/{meta['name']}"
             objects = self.by_kind.setdefault(event.object["kind"], {})
@@ -82,10 +81,10 @@ def wait(
 
     Args:
         what: the state in words, for errors: "Deployment llm/vllm-inference is available".
-        reached: judges the state after each event, once every selection was listed; raises Hopeless when
-            it can't come any more.
+        reached: judges the state once every selection was listed, and again after what has come since: after each
+            event, or after several that came at once. Raises Hopeless when it can't come any more.
         seconds: deadline from now.
-        on_event: told each event first (to draw it, to follow a log).
+        on_event: told each event first (to draw it, to follow a log, to note its moment).
         explain: says why, when the deadline passed.
 
     Raises:
@@ -95,7 +94,8 @@ def wait(
     """
     cluster.require_nothing_pending(f"“{what}”")
     state, pending = State(), set(selections)
-    deadline = time.monotonic() + seconds
+    due = time.monotonic()
+    deadline = due + seconds
     with watching(cluster, *selections) as events:
         for event in events.until(deadline):
             state.take(event)
@@ -103,8 +103,13 @@ def wait(
                 pending.remove(event.selection)
             if on_event is not None and event.type != "SYNCED":
                 on_event(event, events)
-            if not pending and reached(state):
+            if pending or (events.backlog and time.monotonic() < due):
+                continue
+            if reached(state):
                 return state
+            due = time.monotonic() + _BACKLOG_SECONDS
+        if not pending and reached(state):  # events came until the end
+            return state
     why = explain(state) if explain else _what_was_seen(state)
     raise TimedOut(f"{what}: not within {seconds:g} s", why=why, next_step=next_step)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -49,20 +50,25 @@ class Routes(_Strict):
 
     @model_validator(mode="after")
     def _every_model_has_one_place(self) -> Self:
-        known = [backend.name for backend in self.backends]
+        backends = [backend.name for backend in self.backends]
         ids = [card.id for card in self.models]
-        for names, what in ((known, "backend"), (ids, "model")):
+        for names, what in ((backends, "backend"), (ids, "model")):
             if len(set(names)) < len(names):
                 raise ValueError(f"a {what} is named twice: {', '.join(sorted(names))}")
+        known = set(backends)
         for card in self.models:
             if card.backend not in known:
-                raise ValueError(f"model {card.id}: backend {card.backend!r} is none of {', '.join(known)}")
+                raise ValueError(f"model {card.id}: backend {card.backend!r} is none of {', '.join(backends)}")
         return self
 
     def backend_of(self, model: str) -> Backend | None:
         """Where a model is served; None for one that nobody knows."""
-        names = {card.id: card.backend for card in self.models}
-        return next((each for each in self.backends if each.name == names.get(model)), None)
+        return self._places.get(model)
+
+    @cached_property
+    def _places(self) -> dict[str, Backend]:
+        backends = {backend.name: backend for backend in self.backends}
+        return {card.id: backends[card.backend] for card in self.models}
 
     def listing(self, created: int) -> dict[str, Any]:
         """The answer of ``/v1/models``, with the fields of vLLM's."""

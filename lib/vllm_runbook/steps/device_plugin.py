@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import plotly.graph_objects as go
 
 from .. import cluster as k8s
 from ..charts import Chart, render
-from ..cluster import Object, Plan, Ref, Selection, State
+from ..cluster import Object, Plan, Seen, Selection, State
 from ..cluster import explain as explaining
+from ..cluster.stream import Events
 from ..errors import RunbookError
 from ..manifests import manifest, mirrored
 from ..notebook import Notebook
 from ..params import Platform
 from ..plots import Recorder, nodes_figure
+from ..plots.nodes import pod_gpus
 from .gpu_nodes import gpus, has_gpu, tolerations
 
 NAME = "nvidia-device-plugin"
 LABEL = f"app.kubernetes.io/name={NAME}"
+#: Nodes that an error tells about, each with the reason; of the others it says how many they are.
+_TOLD = 10
 
 
 def installed_elsewhere(cluster: k8s.Cluster) -> list[str]:
@@ -95,7 +101,8 @@ class NodesSeen(Recorder):
         super().__init__()
         self.nodes: dict[str, Object] = {}
         self._resource = book.params.platform.gpu.resource
-        self._pods = list(book.cluster.list("Pod", fields="status.phase!=Succeeded,status.phase!=Failed"))
+        pods = book.cluster.list("Pod", fields="status.phase!=Succeeded,status.phase!=Failed")
+        self._pods = [_gpus_of(pod, self._resource) for pod in pods if pod_gpus(pod, self._resource)]
 
     def take(self, event: k8s.Seen, _events: object = None) -> None:
         if event.object.get("kind") == "Node":
@@ -107,6 +114,13 @@ class NodesSeen(Recorder):
         return nodes_figure(self.nodes.values(), self._pods, self._resource)
 
 
+def _gpus_of(pod: Object, resource: str) -> Object:
+    """What the figure asks of a pod, and no more: a cluster may have tens of thousands."""
+    container = {"resources": {"limits": {resource: pod_gpus(pod, resource)}}}
+    spec = {"nodeName": pod["spec"].get("nodeName"), "containers": [container]}
+    return {"spec": spec, "status": {"phase": pod["status"]["phase"]}}
+
+
 def verify(book: Notebook, seen: NodesSeen, *, seconds: float = 180) -> None:
     """Watch until every node with a GPU advertises it, and note the checks.
 
@@ -114,26 +128,33 @@ def verify(book: Notebook, seen: NodesSeen, *, seconds: float = 180) -> None:
         TimedOut: naming the nodes that don't advertise, and why.
     """
     resource = book.params.platform.gpu.resource
+    advertising: set[str] = set()
+    silent: dict[str, Object] = {}
 
-    def missing(state: State) -> list[Object]:
-        return [node for node in state.all("Node") if has_gpu(node, resource) and not gpus(node, resource)]
+    def take(event: Seen, _events: Events) -> None:
+        seen.take(event)
+        node, uid = event.object, event.object["metadata"]["uid"]
+        advertising.discard(uid)
+        silent.pop(uid, None)
+        if event.type == "DELETED":
+            return
+        if gpus(node, resource):
+            advertising.add(uid)
+        elif has_gpu(node, resource):
+            silent[uid] = node
 
-    def reached(state: State) -> bool:
-        return any(gpus(node, resource) for node in state.all("Node")) and not missing(state)
-
-    def explain(state: State) -> str:
-        silent = missing(state)
+    def explain(_state: State) -> str:
         if not silent:
             return "no node looks like a GPU node: no label says so and none advertises a GPU"
-        return "\n".join(f"{node['metadata']['name']}: {_why_silent(book, node)}" for node in silent)
+        return _why_silent(book, silent.values())
 
     state = k8s.wait(
         book.cluster,
         f"Every GPU node advertises {resource}",
         [Selection("Node")],
-        reached,
+        lambda _: bool(advertising) and not silent,
         seconds=seconds,
-        on_event=seen.take,
+        on_event=take,
         explain=explain,
         next_step="Mend those nodes (driver, container toolkit, taints), then run this notebook again.",
     )
@@ -145,20 +166,27 @@ def verify(book: Notebook, seen: NodesSeen, *, seconds: float = 180) -> None:
     book.figure("gpus", sum(gpus(node, resource) for node in with_gpus))
 
 
-def _why_silent(book: Notebook, node: Object) -> str:
-    """Why a node with a GPU doesn't advertise it: no plugin pod there, or what that pod says."""
-    name, namespace = node["metadata"]["name"], book.params.platform.device_plugin.namespace
-    fields = f"spec.nodeName={name}"
-    pods = [
-        pod
-        for pod in book.cluster.list("Pod", namespace, fields=fields)
-        if any("device-plugin" in container["image"] for container in pod["spec"]["containers"])
-    ]
-    if not pods:
+def _why_silent(book: Notebook, nodes: Iterable[Object]) -> str:
+    """Why nodes with a GPU don't advertise it, a line for each of the first."""
+    named = {str(node["metadata"]["name"]): node for node in nodes}
+    told = sorted(named)[:_TOLD]
+    plugins: dict[str, Object] = {}
+    for pod in book.cluster.list("Pod", book.params.platform.device_plugin.namespace):
+        node = pod["spec"].get("nodeName")
+        if node in told and any("device-plugin" in container["image"] for container in pod["spec"]["containers"]):
+            plugins.setdefault(node, pod)
+    lines = [f"{name}: {_says(book, named[name], plugins.get(name))}" for name in told]
+    if len(named) > len(told):
+        lines.append(f"and {len(named) - len(told):,} more nodes")
+    return "\n".join(lines)
+
+
+def _says(book: Notebook, node: Object, plugin: Object | None) -> str:
+    """The trouble of a node's plugin pod, or what it says; or which taints keep one away."""
+    if plugin is None:
         taints = ", ".join(f"{taint['key']}:{taint['effect']}" for taint in node["spec"].get("taints", ())) or "none"
         return f"no device plugin pod runs there (taints: {taints}; add tolerations with gpu.tolerations)"
-    trouble = explaining.trouble(pods[0])
-    if trouble:
+    if trouble := explaining.trouble(plugin):
         return trouble
-    lines = explaining.last_lines(book.cluster, Ref("Pod", pods[0]["metadata"]["name"], namespace), count=3)
+    lines = explaining.last_lines(book.cluster, k8s.ref_of(plugin), count=3)
     return "its plugin says: " + (" / ".join(lines) or "nothing")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from typing import Any
 
 from .. import cluster as k8s
@@ -139,7 +140,8 @@ def _node_to_drain(book: Notebook, target: Target) -> str:
     nodes = [pod["spec"]["nodeName"] for pod in _pods(book, target.namespace, target.pods)]
     if not nodes:
         raise RunbookError(f"{target.ref} has no ready pod")
-    return str(max(sorted(set(nodes)), key=nodes.count))
+    counts = Counter(nodes)
+    return str(max(sorted(counts), key=counts.__getitem__))
 
 
 def full(state: State, target: Target) -> bool:

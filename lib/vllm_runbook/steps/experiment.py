@@ -55,10 +55,12 @@ class Experiment(Recorder):
         self.marks: list[tuple[datetime, str]] = []
         self.nodes = NodeTimeline("Nodes")
         self.disrupted: list[tuple[datetime, str, str]] = []
-        self.pods: dict[str, Object] = {}
         self.waiting: list[tuple[datetime, float]] = []
         self._follower = loads.Follower(f"load-{load.name}", self._line)
         self._known_ends: set[tuple[str, str, str]] = set()
+        self._known_disrupted: set[str] = set()
+        self._there: set[str] = set()
+        self._ready: set[str] = set()
         self._new: set[str] = set()
         self._events: Events | None = None
         self._moments: dict[tuple[str, str], datetime] = {}
@@ -102,26 +104,23 @@ class Experiment(Recorder):
 
     def _pod(self, event: Seen) -> None:
         pod, uid = event.object, event.object["metadata"]["uid"]
-        self.timeline.record(event.at, pod, deleted=event.type == "DELETED")
-        first = uid not in self.pods
-        if event.type == "DELETED":
-            self.pods.pop(uid, None)
-        else:
-            self.pods[uid] = pod
+        first, deleted = uid not in self._there, event.type == "DELETED"
+        self.timeline.record(event.at, pod, deleted=deleted)
+        _update(self._there, uid, not deleted)
+        _update(self._ready, uid, not deleted and k8s.is_true(pod, "Ready") and not _leaving(pod))
         if first and event.type == "ADDED" and self.report.samples:
             self._new.add(uid)
         for condition in ("PodScheduled", "Ready"):
             if uid in self._new and k8s.is_true(pod, condition):
                 self._moments.setdefault((uid, condition), event.at)
-        why = k8s.condition(pod, "DisruptionTarget")
-        known = {name for _, name, _ in self.disrupted}
-        if why.get("status") == "True" and self.report.samples and pod["metadata"]["name"] not in known:
-            self.disrupted.append((event.at, pod["metadata"]["name"], why.get("reason", "")))
+        why, name = k8s.condition(pod, "DisruptionTarget"), pod["metadata"]["name"]
+        if why.get("status") == "True" and self.report.samples and name not in self._known_disrupted:
+            self._known_disrupted.add(name)
+            self.disrupted.append((event.at, name, why.get("reason", "")))
         for status in k8s.get_in(pod, "status.containerStatuses", ()):
             for which in ("lastState", "state"):
                 self._ended(event.at, uid, status, which, before=first and which == "lastState")
-        ready = sum(k8s.is_true(each, "Ready") and not _leaving(each) for each in self.pods.values())
-        _note(self.ready, event.at, ready)
+        _note(self.ready, event.at, len(self._ready))
         self.changed()
 
     def _ended(self, at: datetime, uid: str, status: Object, which: str, *, before: bool) -> None:
@@ -169,6 +168,13 @@ class Experiment(Recorder):
 def _note(series: list[tuple[datetime, int]], at: datetime, value: int) -> None:
     if not series or series[-1][1] != value:
         series.append((at, value))
+
+
+def _update(uids: set[str], uid: str, belongs: bool) -> None:
+    if belongs:
+        uids.add(uid)
+    else:
+        uids.discard(uid)
 
 
 def _leaving(pod: Object) -> bool:

@@ -6,6 +6,7 @@ A namespace holds one registry. What notebook 13 made there, by its labels, and 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from .. import cluster as k8s
@@ -48,10 +49,11 @@ class Gone:
 
     def serves(self, pod: Object) -> bool:
         """Whether a pod is a server of a model that is gone."""
-        name, namespace = k8s.get_in(pod, f"metadata.labels[{_NAME}]"), pod["metadata"].get("namespace")
-        return any(
-            ref.kind == "Deployment" and (ref.name, ref.namespace) == (name, namespace) for ref, _ in self.targets
-        )
+        return (k8s.get_in(pod, f"metadata.labels[{_NAME}]"), pod["metadata"].get("namespace")) in self._servers
+
+    @cached_property
+    def _servers(self) -> set[tuple[str, str]]:
+        return {(ref.name, ref.namespace) for ref, _ in self.targets if ref.kind == "Deployment"}
 
 
 def find(book: Notebook, *, remove: bool = False) -> Gone:

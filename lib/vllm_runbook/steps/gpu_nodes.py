@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..cluster import Cluster, Object, Plan, Ref, changed, get_in, release
+from ..cluster import MANAGER, Object, Plan, Ref, changed, get_in, managers, release
 from ..errors import RunbookError
 from ..notebook import Notebook
 from ..params import Platform
@@ -167,11 +167,9 @@ def _among(gpu: Gpu) -> str:
 
 def remove_labels(book: Notebook) -> list[Ref]:
     """Take our label off all nodes; a label that somebody else set stays."""
-    return [ref for ref in _nodes(book.cluster) if release(book.cluster, ref)]
-
-
-def _nodes(cluster: Cluster) -> list[Ref]:
-    return [Ref("Node", item["metadata"]["name"]) for item in cluster.list("Node", metadata_only=True)]
+    there = book.cluster.list("Node", metadata_only=True)
+    ours = [Ref("Node", item["metadata"]["name"]) for item in there if MANAGER in managers(item)]
+    return [ref for ref in ours if release(book.cluster, ref)]
 
 
 def keep_off(deployment: Object, platform: Platform) -> Object:

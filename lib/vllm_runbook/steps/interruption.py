@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from .. import cluster as k8s
@@ -132,4 +133,5 @@ def _most(book: Notebook, target: Target) -> str:
     found = [name for pod in pods if (name := k8s.get_in(pod, "spec.nodeName", "")) in nodes]
     if not found:
         raise RunbookError(f"{target.ref} has no pod on a spot node", why=f"spot nodes: {', '.join(sorted(nodes))}")
-    return str(max(sorted(set(found)), key=found.count))
+    counts = Counter(found)
+    return str(max(sorted(counts), key=counts.__getitem__))

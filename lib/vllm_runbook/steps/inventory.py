@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from .. import sizing as sizes
-from ..cluster import Object, in_order, ref_of
+from ..cluster import Object, Ref, in_order, ref_of
 from ..errors import RunbookError
 from ..params import Params, Platform
 from ..params.canary import Canary
@@ -60,10 +60,6 @@ class Inventory(list[Entry]):
         super().__init__()
         self.missing: list[Missing] = []
 
-    def has(self, item: Object) -> bool:
-        """Whether an earlier notebook leaves this object, too: it is that one's."""
-        return any(ref_of(entry.object) == ref_of(item) for entry in self)
-
     @property
     def objects(self) -> list[Object]:
         """Only the objects."""
@@ -80,16 +76,19 @@ def inventory(params: Params, notebooks: Iterable[str] | None = None) -> Invento
     Args:
         notebooks: only those of these notebooks; by default of all.
     """
-    found = Inventory()
+    found, known = Inventory(), set[Ref]()
     sizing = sizes.size(params)
     wanted = set(LASTING) if notebooks is None else set(notebooks)
     for name in LASTING:
         for part in STEPS[name] if name in wanted else ():
             try:
-                # as the steps plan each group: what others need comes first
-                found += [Entry(name, item) for item in in_order(part(params, sizing)) if not found.has(item)]
+                # as the steps plan each group: what others need comes first; what an earlier one leaves is that one's
+                items = [item for item in in_order(part(params, sizing)) if ref_of(item) not in known]
             except RunbookError as error:
                 found.missing.append(Missing(name, _failing(name, params.platform), str(error), failed=True))
+                continue
+            found += [Entry(name, item) for item in items]
+            known.update(map(ref_of, items))
     found.missing += [each for each in _never(params) if each.notebook in wanted]
     found.missing += of_registry(params) if params.platform.registry and _MODELS in wanted else []
     return found

@@ -193,7 +193,8 @@ def hold(book: Notebook, replicas: int, more: Mapping[str, Any] | None = None) -
         return
     book.put(mended(book, 0)[-1])
     pods = Selection("Pod", namespace(book), labels=PODS)
-    k8s.wait(book.cluster, f"{target(book).ref} has no pods", [pods], lambda state: not state.all("Pod"), seconds=120)
+    what = f"{target(book).ref} has no pods"
+    k8s.wait(book.cluster, what, [pods], lambda state: not state.by_kind.get("Pod"), seconds=120)
 
 
 def update_seconds(book: Notebook, replicas: int) -> float:

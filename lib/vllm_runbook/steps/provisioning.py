@@ -158,7 +158,7 @@ def remove(book: Notebook, targets: Sequence[tuple[Ref, str]]) -> list[Ref]:
             book.cluster,
             "the pools' nodes are gone",
             [claims],
-            lambda state: not state.all("NodeClaim"),
+            lambda state: not state.by_kind.get("NodeClaim"),
             seconds=_NODES_GONE_SECONDS,
             explain=_draining,
             next_step="A node goes when its pods are gone. A PodDisruptionBudget can hold them up until the pool's "

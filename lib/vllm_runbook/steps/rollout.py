@@ -61,8 +61,9 @@ def wait_stalled(book: Notebook) -> str:
     seen: list[str] = []
 
     def reached(state: State) -> bool:
+        refusals = _refusals(state)
         for pod in workloads.new_pods(state):
-            words = _refused(pod, state.all("Event")) or explaining.trouble(pod)
+            words = _refused(pod, refusals) or explaining.trouble(pod)
             if words and not words.startswith("not scheduled"):
                 seen.append(words)
                 return True
@@ -84,14 +85,20 @@ def wait_stalled(book: Notebook) -> str:
     return seen[0]
 
 
-def _refused(pod: Object, events: list[Object]) -> str:
+def _refusals(state: State) -> dict[str, str]:
+    """What a readiness probe that failed says, by the uid of its pod."""
+    found: dict[str, str] = {}
+    for event in state.all("Event"):
+        if event.get("message", "").startswith("Readiness probe failed"):
+            found.setdefault(k8s.get_in(event, "involvedObject.uid"), event["message"])
+    return found
+
+
+def _refused(pod: Object, refusals: dict[str, str]) -> str:
     """A pod whose server runs, and whose readiness probe said no after it had started."""
     running = any(status.get("started") and not status.get("ready") for status in _statuses(pod))
-    for event in events:
-        about = k8s.get_in(event, "involvedObject.uid") == pod["metadata"]["uid"]
-        if running and about and event.get("message", "").startswith("Readiness probe failed"):
-            return f"the server runs and never gets ready: {event['message']}"
-    return ""
+    said = refusals.get(pod["metadata"]["uid"])
+    return f"the server runs and never gets ready: {said}" if running and said else ""
 
 
 def _statuses(pod: Object) -> list[Object]:

@@ -256,7 +256,7 @@ def wait_idle(book: Notebook) -> None:
         book.cluster,
         "the idle spot nodes are gone",
         [Selection("Node", labels=selector(book))],
-        lambda state: not state.all("Node"),
+        lambda state: not state.by_kind.get("Node"),
         seconds=_IDLE_SECONDS,
         explain=lambda state: "still there: " + ", ".join(node["metadata"]["name"] for node in state.all("Node")),
         next_step="Nodes with pods that can't be moved stay: `kubectl get pods -A -o wide`.",

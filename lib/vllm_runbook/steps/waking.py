@@ -154,7 +154,7 @@ def _wait_asleep(book: Notebook, server: Server) -> None:
 
 def _asleep(state: State) -> bool:
     item = state.only("Deployment")
-    return item is not None and item["spec"].get("replicas", 1) == 0 and not state.all("Pod")
+    return item is not None and item["spec"].get("replicas", 1) == 0 and not state.by_kind.get("Pod")
 
 
 def _watch(book: Notebook, server: Server, what: str, reached: Any, on_event: Any = None) -> None:

@@ -18,6 +18,7 @@ from vllm_runbook.cluster import (
     Hopeless,
     Ref,
     Rule,
+    Seen,
     Selection,
     ServiceProxy,
     State,
@@ -32,6 +33,7 @@ from vllm_runbook.cluster import (
     watching,
 )
 from vllm_runbook.cluster import Cluster as Connection
+from vllm_runbook.cluster.stream import Events
 from vllm_runbook.errors import RunbookError
 
 from .conftest import config_map, deployment, job
@@ -84,24 +86,27 @@ def test_a_wait_sees_changes_past_the_end_of_a_watch(
 def test_a_wait_follows_logs_to_their_end(cluster: Cluster, connection: Connection) -> None:
     cluster.apply(job(cluster.namespace, "for i in 1 2 3; do echo line $i; done"))
     followed: set[str] = set()
+    lines: list[str] = []
 
-    def follow(event: object, events: object) -> None:
-        item = getattr(event, "object")  # noqa: B009
+    def follow(event: Seen, events: Events) -> None:
+        if event.type == "LINE":
+            lines.append(event.line)
+        item = event.object
         statuses = item.get("status", {}).get("containerStatuses", [])
         name = item.get("metadata", {}).get("name")
         if statuses and "waiting" not in statuses[0]["state"] and name not in followed:
             followed.add(name)
-            events.follow_log(cluster.namespace, name)  # type: ignore[attr-defined]
+            events.follow_log(cluster.namespace, name)
 
-    state = wait(
+    wait(
         connection,
         "three lines",
         [Selection("Pod", cluster.namespace)],
-        lambda state: len(state.lines) == 3,
+        lambda _: len(lines) == 3,
         seconds=30,
         on_event=follow,
     )
-    assert state.lines == ["line 1", "line 2", "line 3"]
+    assert lines == ["line 1", "line 2", "line 3"]
 
 
 def test_timed_out_says_what_was_in_the_way(cluster: Cluster, connection: Connection) -> None:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from vllm_runbook import cluster
 from vllm_runbook.cluster.stream import Events, Seen
 from vllm_runbook.notebook import Notebook
 from vllm_runbook.params import load
@@ -126,3 +127,30 @@ def test_parts_add_up_to_the_total() -> None:
     found = ScaleUp(at(0), at(2), at(3.5), at(3.6), at(9))
     assert found.parts() == {"scrape": 2.0, "hpa": 1.5, "schedule": 0.1, "load": 5.4}
     assert sum(found.parts().values()) == pytest.approx(found.total)
+
+
+def test_each_event_is_looked_at_by_itself(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not with all the pods that are there."""
+    looked: list[str] = []
+    look = cluster.is_true
+
+    def counted(item: dict[str, Any], kind: str) -> bool:
+        looked.append(kind)
+        return look(item, kind)
+
+    monkeypatch.setattr(cluster, "is_true", counted)
+    say(experiment, **sample(1, 10))
+    for number in range(100):
+        see(experiment, number, pod(f"pod-{number}"), "ADDED")
+    assert experiment.ready[-1] == (at(99), 100)
+    assert len(looked) <= 3 * 100
+
+
+def test_a_disrupted_pod_is_noted_once(experiment: Experiment) -> None:
+    say(experiment, **sample(1, 10))
+    for seconds, name in ((1, "a"), (2, "b"), (3, "a")):
+        item = pod(name)
+        why = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
+        item["status"]["conditions"].append(why)
+        see(experiment, seconds, item)
+    assert experiment.disrupted == [(at(1), "a", "EvictionByEvictionAPI"), (at(2), "b", "EvictionByEvictionAPI")]

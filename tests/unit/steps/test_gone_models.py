@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -122,6 +123,27 @@ def test_pods_of_servers_that_are_gone(tmp_path: Path, live: Live) -> None:
     assert gone.serves(pod("model-mistral-7b-instruct-v0-3"))
     assert not gone.serves(pod("model-mistral-7b-instruct-v0-3", "other")) and not gone.serves(pod("model-qwen3-8b"))
     assert not gone.serves({"metadata": {"namespace": "llm-models"}})
+
+
+class Walked(list[tuple[Ref, str]]):
+    """A list that counts how often it is gone through."""
+
+    times = 0
+
+    def __iter__(self) -> Iterator[tuple[Ref, str]]:
+        self.times += 1
+        return super().__iter__()
+
+
+def test_many_pods_go_through_what_is_gone_once() -> None:
+    targets = Walked([(Ref("Deployment", f"model-{number}", "llm-models"), "") for number in range(10)])
+    gone = gone_models.Gone(targets, remove=True)
+    pods = [
+        {"metadata": {"namespace": "llm-models", "labels": {"app.kubernetes.io/name": f"model-{number}"}}}
+        for number in range(20)
+    ]
+    assert sum(map(gone.serves, pods)) == 10
+    assert targets.times == 1
 
 
 GPU = "nvidia.com/gpu"

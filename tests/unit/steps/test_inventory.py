@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from vllm_runbook import charts, params
-from vllm_runbook.cluster import Object, ref_of
+from vllm_runbook.cluster import Object, Ref, ref_of
 from vllm_runbook.params import Platform
 from vllm_runbook.permissions import LASTING, TITLES, permissions
 from vllm_runbook.steps import device_plugin, teardown
@@ -69,6 +69,18 @@ def resource(item: Object) -> tuple[str, str]:
     if kind.endswith("y") and not kind.endswith("way"):
         return f"{kind[:-1]}ies", group
     return (f"{kind}es" if kind.endswith("s") else f"{kind}s", group)
+
+
+def test_each_object_is_named_a_few_times_and_not_once_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    named: list[Object] = []
+
+    def counted(item: Object) -> Ref:
+        named.append(item)
+        return ref_of(item)
+
+    monkeypatch.setattr("vllm_runbook.steps.inventory.ref_of", counted)
+    items = found("sandbox")
+    assert len(items) <= len(named) <= 3 * len(items)
 
 
 def test_the_platforms_leave_different_things() -> None:
