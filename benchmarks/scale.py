@@ -153,7 +153,9 @@ def _counted() -> itertools.count[int]:
 
 
 def main(sizes: tuple[int, ...]) -> int:
-    found: dict[str, list[float]] = {}
+    found: dict[str, list[Cost]] = {}
+    memory: list[float] = []
+    requests = _counted()
     with tempfile.TemporaryDirectory(prefix="rb") as state:
         os.environ["XDG_STATE_HOME"] = state
         os.environ.pop("KUBECONFIG", None)
@@ -165,19 +167,15 @@ def main(sizes: tuple[int, ...]) -> int:
             for pods in sizes:
                 crowd.populate(book, pods, pods_per_node=PODS_PER_NODE, servers=True)
                 with _still(kubeconfig):
-                    _measure(book, pods, found)
+                    for what, do in measures(book):
+                        found.setdefault(what, []).append(_cost(do, requests))
+                        print(f"{pods:>6,} pods  {found[what][-1]}  {what}", flush=True)
+                    memory.append(runbook_peak_mib("doctor", "--model", "tiny", "--namespace", crowd.NAMESPACE))
+                    print(f"{pods:>6,} pods  {memory[-1]:.0f} MiB  runbook doctor", flush=True)
     if sizes == SIZES:
-        write_section(PAGE, HEADING, HEAD + _table(sizes, found))
-    return int(any(_growth(values) > sizes[-1] / sizes[-2] for values in found.values()))
-
-
-def _measure(book: Notebook, pods: int, found: dict[str, list[float]]) -> None:
-    for what, do in measures(book):
-        found.setdefault(what, []).append(_cost(do, requests).seconds)
-        print(f"{pods:>6,} pods  {found[what][-1]:8.3f} s  {what}", flush=True)
-    peak = runbook_peak_mib("doctor", "--model", "tiny", "--namespace", crowd.NAMESPACE)
-    found.setdefault("memory of `runbook doctor` there, MiB", []).append(peak)
-    print(f"{pods:>6,} pods  {peak:8.0f} MiB  runbook doctor", flush=True)
+        write_section(PAGE, HEADING, HEAD + _table(sizes, found, memory))
+    ours = [values for costs in found.values() for values in (_cpu(costs), _requests(costs))]
+    return int(any(_growth(values) > sizes[-1] / sizes[-2] for values in [*ours, memory]))
 
 
 @contextlib.contextmanager
@@ -206,22 +204,33 @@ def _cores(sandbox_id: str, seconds: float = 3) -> float:
     return sum(now - before.get(pid, now) for pid, now in cpu_seconds(sandbox_id).items()) / seconds
 
 
+def _cpu(costs: list[Cost]) -> list[float]:
+    return [cost.cpu for cost in costs]
+
+
+def _requests(costs: list[Cost]) -> list[float]:
+    return [cost.requests for cost in costs]
+
+
 def _growth(values: list[float]) -> float:
-    return values[-1] / values[-2]
+    """Of the last over the one before; what costs nothing doesn't grow."""
+    return values[-1] / values[-2] if values[-2] else 0.0
 
 
-def _table(sizes: tuple[int, ...], found: dict[str, list[float]]) -> str:
+def _table(sizes: tuple[int, ...], found: dict[str, list[Cost]], memory: list[float]) -> str:
     heads = [f"{pods:,} pods, {pods // PODS_PER_NODE:,} nodes" for pods in sizes]
-    rows = [
-        [what, *(_figure(what, each) for each in values), f"{_growth(values):.1f}"] for what, values in found.items()
-    ]
-    return f"Measured on {datetime.now(UTC):%Y-%m-%d} with {machine()}.\n\n" + section(
-        ["seconds", *heads, "growth"], rows
-    )
+    rows = [_row(what, costs) for what, costs in found.items()]
+    peak = [*(f"{mib:.0f} MiB" for mib in memory), f"{_growth(memory):.1f}"]
+    rows.append(["memory of `runbook doctor` there", *peak, "", "", "", ""])
+    columns = ["seconds", *heads, "growth", "our CPU", "growth", "requests", "growth"]
+    return f"Measured on {datetime.now(UTC):%Y-%m-%d} with {machine()}.\n\n" + section(columns, rows)
 
 
-def _figure(what: str, value: float) -> str:
-    return f"{value:.0f}" if "MiB" in what else f"{value:.3f}"
+def _row(what: str, costs: list[Cost]) -> list[str]:
+    seconds, cpu, requests = [cost.seconds for cost in costs], _cpu(costs), _requests(costs)
+    asked = [f"{requests[-1]:,.0f}", f"{_growth(requests):.1f}"] if requests[-1] else ["", ""]
+    clock = [*(f"{each:.3f}" for each in seconds), f"{_growth(seconds):.1f}"]
+    return [what, *clock, f"{cpu[-1]:.3f}", f"{_growth(cpu):.1f}", *asked]
 
 
 if __name__ == "__main__":
