@@ -3,6 +3,7 @@
 from .access import Rule, refused, rules
 from .client import MANAGER, ApiError, Cluster
 from .connect import connect
+from .decoding import collector_waits
 from .dry_run import DryRunEnded
 from .objects import API_VERSIONS, Object, Ref, changed, get_in, in_order, load, ref_of
 from .ownership import Conflict, as_managed, created, is_ours, managers, marked, release, step_of
@@ -37,6 +38,7 @@ __all__ = [
     "apply",
     "as_managed",
     "changed",
+    "collector_waits",
     "condition",
     "connect",
     "created",

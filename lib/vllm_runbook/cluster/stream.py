@@ -19,6 +19,7 @@ from typing import Any
 import urllib3
 
 from .client import METADATA, PAGE, WHOLE, ApiError, Cluster
+from .decoding import collector_waits
 from .objects import API_VERSIONS, Object, Ref
 
 #: Called about once a second while nothing comes, on the thread that waits: live figures draw what they left out.
@@ -140,6 +141,7 @@ class Events:
                     raise
                 version, known = self._list(selection, known)
 
+    @collector_waits()
     def _list(self, selection: Selection, known: dict[str, Object]) -> tuple[str, dict[str, Object]]:
         """List, and tell what changed against what was known."""
         doing = f"Listing {selection.kind} objects"

@@ -47,6 +47,7 @@ _DEPRECATED = re.compile(r"^apiserver_requested_deprecated_apis\{(.*)\} [1-9]")
 _LABELS = re.compile(r'(\w+)="([^"]*)"')
 
 
+@k8s.collector_waits()
 def examine(cluster: Cluster, context: Context) -> Snapshot:
     """Read what the rules need.
 

@@ -67,6 +67,7 @@ def evictions(book: Notebook) -> Table:
     return Table(("budget", "ready replicas", "evictions allowed now", "so"), rows)
 
 
+@k8s.collector_waits()
 def surge(book: Notebook) -> Table:
     """Whether the pod that an update starts first finds a GPU; notes the check."""
     platform, gpus = book.params.platform, book.params.model.gpus

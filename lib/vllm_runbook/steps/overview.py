@@ -37,6 +37,7 @@ class State:
     seen: str = ""
 
 
+@k8s.collector_waits()
 def look(book: Notebook) -> dict[str, State]:
     """The state of every step, by the notebook's name. What may not be read is told, and not raised."""
     return {step: _told(check, book) for step, check in _CHECKS.items()}

@@ -1,4 +1,4 @@
-"""The collector waits while JSON is decoded, and is as it was afterwards."""
+"""The collector waits while much is read, and is as it was afterwards."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from vllm_runbook.cluster.decoding import decoded
+from vllm_runbook.cluster.decoding import collector_waits, decoded
 
 TEXT = json.dumps([{"metadata": {"name": str(number)}} for number in range(20_000)]).encode()
 
@@ -31,10 +31,24 @@ def test_nothing_is_collected_meanwhile(collections: list[str]) -> None:
     assert collections, "this text is too short to tell"
     gc.collect()
     collections.clear()
-    found = decoded(TEXT)
-    during = len(collections)
+    with collector_waits():
+        found = decoded(TEXT)
+        during = len(collections)
     assert found == json.loads(TEXT)
     assert during == 0 and gc.isenabled()
+
+
+def test_it_waits_while_json_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json, "loads", lambda text: gc.isenabled())
+    assert decoded(b"") is False and gc.isenabled()
+
+
+def test_a_function_may_ask_for_it_and_call_others_that_do() -> None:
+    @collector_waits()
+    def within() -> list[bool]:
+        return [gc.isenabled(), not decoded(b"0") and gc.isenabled()]
+
+    assert within() == within() == [False, False] and gc.isenabled()
 
 
 def test_it_is_on_again_after_an_error() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from typing import Any
 
@@ -15,6 +16,7 @@ class Paged(Cluster):
 
     def __init__(self) -> None:
         self.asked: list[tuple[int, int]] = []
+        self.collecting: list[bool] = []
 
     def require_nothing_pending(self, what: str) -> None:
         pass
@@ -25,6 +27,7 @@ class Paged(Cluster):
     def json(self, *arguments: Any, query: Any = None, **more: Any) -> dict[str, Any]:
         start, limit = int(query.get("continue") or 0), int(query.get("limit") or PODS)
         self.asked.append((start, limit))
+        self.collecting.append(gc.isenabled())
         end = min(start + limit, PODS)
         items = [{"metadata": {"name": f"pod-{number}", "uid": str(number)}} for number in range(start, end)]
         rest = {"continue": str(end)} if end < PODS else {}
@@ -45,3 +48,5 @@ def test_a_wait_lists_in_pages_and_sees_all_of_them() -> None:
     )
     assert len(state.all("Pod")) == PODS
     assert cluster.asked == [(0, 500), (500, 500), (1000, 500)]
+    assert cluster.collecting == [False] * 3, "the garbage collector waits until all is read"
+    assert gc.isenabled()
