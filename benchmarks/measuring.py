@@ -71,13 +71,20 @@ def runbook(*arguments: str) -> str:
     return done.stdout
 
 
+#: Starts a command, and prints the most memory that it has had at once, in KiB. A process begins with the peak of the
+#: one that started it, which therefore has to be a small one.
+_PEAK = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
 def runbook_peak_mib(*arguments: str) -> float:
     """The most memory that the command has had at once, in MiB; whatever its exit code."""
     command = [sys.executable, "-m", "runbook_cli.main", *arguments]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    return usage.ru_maxrss / 1024  # Linux counts KiB
+    done = subprocess.run([sys.executable, "-c", _PEAK, *command], cwd=ROOT, capture_output=True, text=True, check=True)
+    return int(done.stdout) / 1024
 
 
 def section(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
