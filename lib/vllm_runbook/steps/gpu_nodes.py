@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..cluster import MANAGER, Change, Object, Plan, Ref, changed, get_in, managers, ref_of, release
-from ..cluster.planning import UNCHANGED
+from ..cluster import MANAGER, Object, Plan, Ref, changed, get_in, managers, release
 from ..errors import RunbookError
 from ..notebook import Notebook
 from ..params import Platform
@@ -116,22 +115,12 @@ def plan_labels(book: Notebook, names: Iterable[str] = ()) -> Plan:
             why=str(nodes_table(nodes.values(), gpu.resource)),
             next_step="Add GPU nodes, or find out in notebook 01 why theirs aren't advertised.",
         )
-    label, wanted, done = gpu.node_label, [], []
-    for name in chosen:
-        item: Object = {"apiVersion": "v1", "kind": "Node"}
-        item["metadata"] = {"name": name, "labels": {label.key: label.value}}
-        if _labelled_by_us(nodes[name], label.key, label.value):
-            done.append(Change(UNCHANGED, ref_of(item), item))
-        else:
-            wanted.append(item)
-    return Plan((*book.plan(wanted, adopt=True).changes, *done))
-
-
-def _labelled_by_us(node: Object, key: str, value: str) -> bool:
-    """Whether the label is there, and is all that we have applied to the node: doing it again changes nothing."""
-    applied = [each for each in node["metadata"].get("managedFields", ()) if each.get("operation") == "Apply"]
-    ours = [each["fieldsV1"] for each in applied if each["manager"] == MANAGER]
-    return labelled(node, key, value) and ours == [{"f:metadata": {"f:labels": {f"f:{key}": {}}}}]
+    label = gpu.node_label
+    items = [
+        {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {label.key: label.value}}}
+        for name in chosen
+    ]
+    return book.plan(items, adopt=True)
 
 
 def ready_nodes(book: Notebook) -> list[Object]:

@@ -8,9 +8,8 @@ import pytest
 import yaml
 
 from conftest import Cluster
-from vllm_runbook.cluster import Plan, TimedOut
+from vllm_runbook.cluster import TimedOut
 from vllm_runbook.errors import RunbookError
-from vllm_runbook.notebook import Notebook
 from vllm_runbook.steps import deploy, device_plugin, gpu_nodes, preflight
 
 from .conftest import Begin
@@ -56,22 +55,6 @@ def test_only_nodes_with_gpus_are_labelled(cluster: Cluster, begin: Begin, gpus:
     with pytest.raises(RunbookError, match="There is no node gpu-9"):
         gpu_nodes.plan_labels(book, ["gpu-9"])
     assert "hardware-type" not in cluster.get("node", "cpu-0")["metadata"]["labels"]
-
-
-def test_nodes_that_are_labelled_are_known_from_the_list(
-    begin: Begin, gpus: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The server would say the same of each, and isn't asked."""
-    book = begin("02_label_gpu_nodes")
-    names = ["gpu-0", "gpu-1", "gpu-2"]
-    label = book.params.platform.gpu.node_label
-    meta = {"labels": {label.key: label.value}}
-    asked = book.plan(
-        [{"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, **meta}} for name in names], adopt=True
-    )
-    monkeypatch.setattr(Notebook, "plan", lambda _book, items, **_: Plan(tuple(items)))
-    assert gpu_nodes.plan_labels(book).changes == asked.changes
-    assert [change.action for change in asked.changes] == ["unchanged"] * 3
 
 
 def test_without_gpu_nodes_the_later_steps_say_so(begin: Begin) -> None:
