@@ -31,7 +31,8 @@ class World:
     Attributes:
         objects: in the cluster, by kind and name.
         done: what was done, in order: the route's weights as numbers (None: at rest), names of Deployments.
-        answers: what a version says to golden prompts, by Service; refuses: fields that a request must not have.
+        answers: what a version says to golden prompts, by Service; refuses: fields that a request must not have;
+            busy: so many prompts are refused before one is answered.
         errors, rejects, ends: share of its requests that the new version answers so.
         hangs: it gives no tokens; traffic: whether anybody asks anything.
         on_scrape: is called before every scrape, to break something at a moment.
@@ -42,6 +43,7 @@ class World:
     done: list[Any] = field(default_factory=list)
     answers: dict[str, str] = field(default_factory=lambda: {deploy.SERVICE: RIGHT, canary.SERVICE: RIGHT})
     refuses: str = ""
+    busy: int = 0
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     checks: dict[str, bool] = field(default_factory=dict)
     errors: float = 0
@@ -179,6 +181,9 @@ class Server:
     def json(self, _path: str, body: dict[str, Any]) -> dict[str, Any]:
         self.world.asked.append((self.service, body))
         self.world.now += 0.1
+        if self.world.busy:
+            self.world.busy -= 1
+            raise ApiError("asking", 503, {"message": "The engine is currently busy"})
         if self.world.refuses in body:
             raise ApiError("asking", 400, {"message": f"{self.world.refuses} is not supported"})
         self.world.requests(canary.NAME if self.service == canary.SERVICE else deploy.DEPLOYMENT, 1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import tenacity
+
 from ..cluster import ApiError, PodTunnel
 from ..errors import RunbookError
 from ..notebook import Notebook
@@ -13,6 +15,8 @@ from ..tables import Table
 from . import deploy
 
 _PATH = "v1/chat/completions"
+#: A server under load that refuses a prompt is asked again after so long.
+_AGAIN_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ def agreed(book: Notebook, name: str, patience: float) -> Golden:
     Returns it without the fields of ``request`` if the stable version takes none of them; then neither is asked with.
 
     Args:
-        patience: seconds that one answer may take.
+        patience: seconds that one answer may take, or that the server may refuse it for being busy.
 
     Raises:
         ParamsError: the file isn't there, or is wrong.
@@ -69,7 +73,7 @@ def ask(book: Notebook, golden: Golden, service: str, patience: float) -> list[G
     By port-forward to a pod of the Service, with the API key: whatever share of the traffic it has.
 
     Args:
-        patience: seconds that one answer may take.
+        patience: seconds that one answer may take, or that the server may refuse it for being busy.
     """
     found: list[GoldenAnswer] = []
     server = replace(deploy.server(book, service), timeout=patience)
@@ -84,12 +88,23 @@ def ask(book: Notebook, golden: Golden, service: str, patience: float) -> list[G
 
 
 def _asked(book: Notebook, server: PodTunnel, golden: Golden, prompt: GoldenPrompt) -> GoldenAnswer:
-    (choice,) = server.json(_PATH, _body(book, golden, prompt))["choices"]
+    tries = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(_busy),
+        wait=tenacity.wait_fixed(_AGAIN_SECONDS),
+        stop=tenacity.stop_after_delay(server.timeout),
+        reraise=True,
+    )
+    (choice,) = tries(server.json, _PATH, _body(book, golden, prompt))["choices"]
     text = answer_of(str(choice["message"]["content"] or ""))
     wrong = prompt.wrong(text)
     if wrong and choice["finish_reason"] == "length":
         wrong.append(f"it ended at max_tokens {prompt.max_tokens}" + ("" if text else ", still thinking"))
     return GoldenAnswer(prompt, text, tuple(wrong))
+
+
+def _busy(error: BaseException) -> bool:
+    """Whether the server has too much to do just now: no wrong answer yet, and counted by the gate of refusals."""
+    return isinstance(error, ApiError) and error.code == 503
 
 
 def _body(book: Notebook, golden: Golden, prompt: GoldenPrompt) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from canary_world import NEW, STABLE, World, enter
 from vllm_runbook.errors import RunbookError
 from vllm_runbook.notebook import Notebook
 from vllm_runbook.prometheus import Series
-from vllm_runbook.steps import canary_report, experiment
+from vllm_runbook.steps import canary_golden, canary_report, experiment
 from vllm_runbook.steps.canary_walk import PROMOTED, REFUSED, ROLLED_BACK, Walk
 
 OLD_IMAGE, NEW_IMAGE = "vllm/vllm-openai:v0.32.0", "vllm/vllm-openai:v0.33.0"
@@ -67,6 +67,26 @@ def test_golden_prompts_are_no_part_of_any_sample(rollout: Rollout) -> None:
     walk.ask_golden()
     walk.run()
     assert [step.canary.requests % step.weight for step in walk.steps] == [0, 0, 0, 0]
+
+
+def test_a_version_that_is_busy_is_asked_again(rollout: Rollout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Being busy is no wrong answer, of neither version; how often it happens is for the gate of refusals."""
+    monkeypatch.setattr(canary_golden, "_AGAIN_SECONDS", 0.01)
+    world, walk = rollout(busy=3)
+    walk.ask_golden()
+    world.busy = 3
+    walk.run()
+    assert walk.outcome == PROMOTED and world.busy == 0
+
+
+def test_one_that_stays_busy_is_not_asked_for_ever(rollout: Rollout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(canary_golden, "_AGAIN_SECONDS", 0.01)
+    world, walk = rollout({"canary.gates.stall_seconds": "1"})
+    walk.ask_golden()
+    world.busy = 10**6
+    walk.run()
+    assert walk.outcome == ROLLED_BACK and "5 %: golden prompts: " in walk.why and "currently busy" in walk.why
+    assert is_away(world)
 
 
 def test_golden_prompts_are_no_sample(rollout: Rollout) -> None:
