@@ -122,6 +122,8 @@ def _pending(book: Notebook) -> None:
     metadata = {"name": "waits", "namespace": book.namespace}
     space: Object = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": book.namespace}}
     book.cluster.apply(space)
+    account = Selection("ServiceAccount", book.namespace)
+    wait(book.cluster, "pods have an account", [account], lambda state: "ServiceAccount" in state.by_kind, seconds=60)
     book.cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}})
 
 
