@@ -148,7 +148,7 @@ class Cluster:
         metadata_only: bool = False,
         cached: bool = False,
     ) -> Iterator[Object]:
-        """Objects of a kind, in pages of 500.
+        """Objects of a kind, in pages of 500. Of tens of thousands, read them within :func:`.decoding.collector_waits`.
 
         Args:
             labels, fields: selectors; the server evaluates them.

@@ -104,6 +104,7 @@ class _Difference:
         self.changed = len(self.missing) + len(self.surplus)
 
 
+@k8s.collector_waits()
 def _names(book: Notebook, kind: str, labels: str) -> set[str]:
     namespace = NAMESPACE if kind == "Pod" else ""
     found = book.cluster.list(kind, namespace, labels=labels, metadata_only=True)
