@@ -82,7 +82,8 @@ async def test_without_lora_there_is_no_gauge(server: Server) -> None:
     ("arguments", "begin", "words"),
     [
         (["--lora-modules", "sql={sql}"], CALL, "LoRA is not enabled. Use --enable-lora to enable LoRA."),
-        (["--enable-lora", "--lora-modules", "sql={sql}/no"], NONE, "No adapter found for {sql}/no"),
+        (["--enable-lora", "--lora-modules", "sql=/models/no"], NONE, "No adapter found for /models/no"),
+        (["--enable-lora", "--lora-modules", "sql=/opt/models/no"], NONE, "No adapter found for <path>"),
         (["--enable-lora", "--lora-modules", "l={large}"], CALL, "LoRA rank 32 is greater than max_lora_rank 16."),
     ],
 )

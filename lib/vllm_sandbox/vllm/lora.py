@@ -2,13 +2,15 @@
 
 Read in vLLM 0.32.0: LoRAParserAction (entrypoints/launchers/cli_args.py), OpenAIServingModels
 (entrypoints/openai/models/serving.py), PEFTHelper (lora/peft_helper.py), LoRAAdapterNotFoundError (exceptions.py), the
-gauge (v1/metrics/loggers.py) and what its labels hold (v1/metrics/stats.py).
+gauge (v1/metrics/loggers.py) and what its labels hold (v1/metrics/stats.py), sanitize_message
+(entrypoints/serve/exception_handling/utils.py).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 from argparse import Namespace
 from collections.abc import Iterable
@@ -20,6 +22,8 @@ from vllm_sandbox.vllm.checkpoint import Checkpoint, StartError
 
 _CALL = "ValueError: Call to add_lora method failed: "
 _OF_A_WORKER = "Worker failed with error '{}', please check the stack trace above for the root cause"
+_A_SYSTEMS = re.compile(r"/(?:home|lib|mnt|opt|root|srv|tmp|usr|var)(?:/[\w.-]+)+")
+_A_FILE = re.compile(r"(?:/[\w-]+)+/[\w-]+\.\w+")
 
 
 @dataclass(frozen=True)
@@ -83,11 +87,20 @@ def load(args: Namespace) -> list[Adapter]:
         file = Path(adapter.path) / "adapter_config.json"
         weights = file.with_name("adapter_model.safetensors")
         if not file.is_file() or not weights.is_file():
-            raise StartError(f"ValueError: Loading lora {adapter.name} failed: No adapter found for {adapter.path}")
+            place = without_paths(adapter.path)
+            raise StartError(f"ValueError: Loading lora {adapter.name} failed: No adapter found for {place}")
         rank, most = int(json.loads(file.read_text())["r"]), int(args.max_lora_rank)
         if rank > most:
             raise _refused(f"LoRA rank {rank} is greater than max_lora_rank {most}.", args)
     return adapters
+
+
+def without_paths(message: str) -> str:
+    """A message as an error response has it, of which this is one: the server tells nobody its directories.
+
+    Those are hidden that a system has, and files with an extension; ``/models/org/name`` is told.
+    """
+    return _A_FILE.sub("<path>", _A_SYSTEMS.sub("<path>", message))
 
 
 def _refused(why: str, args: Namespace) -> StartError:

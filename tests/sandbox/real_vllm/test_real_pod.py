@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -18,6 +19,7 @@ from vllm_sandbox.hub.models import CATALOGUE
 from vllm_sandbox.hub.repository import DigestCache, snapshot
 
 ROOT = Path(__file__).parents[3]
+NODE = "cpu-0"
 BODY = {"model": "tiny", "prompt": "hello", "max_tokens": 8, "ignore_eos": True}
 
 
@@ -37,15 +39,17 @@ def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The toy on the node's disk."""
-    place = tmp_path_factory.mktemp("weights")
-    for name, file in snapshot(CATALOGUE["sandbox/tiny-llama"], 0, DigestCache(place)).files.items():
+def weights(real: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A volume: the toy on the node's disk."""
+    place = real.kubeconfig.parent / "nodes" / NODE / "weights"
+    place.mkdir(parents=True)
+    digests = DigestCache(tmp_path_factory.mktemp("digests"))
+    for name, file in snapshot(CATALOGUE["sandbox/tiny-llama"], 0, digests).files.items():
         (place / name).write_bytes(b"".join(read(file.content)))
-    return place
+    return {"name": "weights", "hostPath": {"path": "/weights", "type": "Directory"}}
 
 
-def test_our_deployment_starts_answers_and_ends(real: Cluster, weights: Path) -> None:
+def test_our_deployment_starts_answers_and_ends(real: Cluster, weights: dict[str, Any]) -> None:
     """The manifest's container as it is: read-only root, its probes, its flags for a GPU."""
     document = yaml.safe_load((ROOT / "manifests/vllm/deployment.yaml").read_text())
     spec = document["spec"]["template"]["spec"]
@@ -56,7 +60,8 @@ def test_our_deployment_starts_answers_and_ends(real: Cluster, weights: Path) ->
     container["resources"] = {"limits": {"memory": "16Gi"}}
     for name in ("priorityClassName", "serviceAccountName", "affinity"):
         del spec[name]
-    spec["volumes"][0] = {"name": "weights", "hostPath": {"path": str(weights)}}
+    spec["volumes"][0] = weights
+    spec["nodeName"] = NODE
     labels = {"app": "real"}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "real", "labels": labels}, "spec": spec}
     port = {"port": 8000, "targetPort": "http"}
@@ -80,7 +85,7 @@ def test_our_deployment_starts_answers_and_ends(real: Cluster, weights: Path) ->
     real.kubectl("delete", "pod", "real", "--timeout=120s", timeout=130)
 
 
-def test_more_memory_than_allowed_is_an_oom_kill(real: Cluster, weights: Path) -> None:
+def test_more_memory_than_allowed_is_an_oom_kill(real: Cluster, weights: dict[str, Any]) -> None:
     """Measured, not reported: the server's three processes hold more than this limit."""
     container = {
         "name": "vllm",
@@ -89,8 +94,8 @@ def test_more_memory_than_allowed_is_an_oom_kill(real: Cluster, weights: Path) -
         "resources": {"limits": {"memory": "300Mi"}},
         "volumeMounts": [{"name": "weights", "mountPath": "/models", "readOnly": True}],
     }
-    volume = {"name": "weights", "hostPath": {"path": str(weights)}}
-    spec = {"containers": [container], "volumes": [volume], "restartPolicy": "Never", "enableServiceLinks": False}
+    spec = {"nodeName": NODE, "containers": [container], "volumes": [weights], "restartPolicy": "Never"}
+    spec["enableServiceLinks"] = False
     real.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "small"}, "spec": spec})
     real.wait("pod/small", "jsonpath={.status.phase}=Failed", timeout=200)
     state = real.get("pod", "small")["status"]["containerStatuses"][0]["state"]["terminated"]

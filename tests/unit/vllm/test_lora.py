@@ -5,6 +5,8 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
+import pytest
+
 from vllm_sandbox.vllm import lora
 from vllm_sandbox.vllm.checkpoint import Checkpoint
 
@@ -28,3 +30,18 @@ def test_a_second_gpu_saves_less_than_half() -> None:
 
 def test_nothing_without_adapters() -> None:
     assert lora.reserved_bytes(_flags(enable_lora=False), TOY, TOY.layers) == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/models/org/sql", "/models/org/sql"),
+        ("/opt/models/sql-1.5/v_2", "<path>"),
+        ("/tmp", "/tmp"),
+        ("/models/sql/config.json", "<path>"),
+        ("org/sql", "org/sql"),
+    ],
+)
+def test_errors_hide_directories_as_the_real_server_does(path: str, told: str) -> None:
+    """Each tried with ``sanitize_message`` of vLLM 0.32.0."""
+    assert lora.without_paths(f"for {path}") == f"for {told}"
