@@ -1,4 +1,4 @@
-"""GPU memory of adapters, as the real server was seen to take it."""
+"""GPU memory of adapters, as the real server was seen to take it, and what its errors hide."""
 
 from __future__ import annotations
 
