@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 import yaml
 
@@ -20,7 +21,6 @@ from vllm_sandbox.hub.repository import DigestCache, snapshot
 
 ROOT = Path(__file__).parents[3]
 NODE = "cpu-0"
-BODY = {"model": "tiny", "prompt": "hello", "max_tokens": 8, "ignore_eos": True}
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +78,10 @@ def test_our_deployment_starts_answers_and_ends(real: Cluster, weights: dict[str
     assert "SIMULATED" not in log
     proxy = "/api/v1/namespaces/default/pods/real:8000/proxy"
     assert json.loads(real.kubectl("get", "--raw", f"{proxy}/version"))["version"].startswith("0.32.0")
-    answer = json.loads(real.kubectl("create", "--raw", f"{proxy}/v1/completions", "-f", "-", stdin=json.dumps(BODY)))
-    assert answer["usage"]["completion_tokens"] == 8
+    address = f"http://127.{real.get('pod', 'real')['status']['podIP'].partition('.')[2]}:8000/v1"
+    client = openai.OpenAI(base_url=address, api_key="none", max_retries=0, timeout=120)
+    answer = client.completions.create(model="tiny", prompt="hello", max_tokens=8, extra_body={"ignore_eos": True})
+    assert answer.usage and answer.usage.completion_tokens == 8
     metrics = real.kubectl("get", "--raw", f"{proxy}/metrics")
     assert 'vllm:generation_tokens_total{engine="0",model_name="tiny"} 8.0' in metrics
     real.kubectl("delete", "pod", "real", "--timeout=120s", timeout=130)
