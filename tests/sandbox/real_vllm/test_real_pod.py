@@ -30,7 +30,9 @@ def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     before = os.environ.get("XDG_STATE_HOME")
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
     try:
-        yield Cluster("default", lifecycle.up("default", SandboxConfig(engine="vllm")).kubeconfig)
+        cluster = Cluster("default", lifecycle.up("default", SandboxConfig(engine="vllm")).kubeconfig)
+        cluster.kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=60s")
+        yield cluster
     finally:
         lifecycle.down("default")
         os.environ.pop("XDG_STATE_HOME")
