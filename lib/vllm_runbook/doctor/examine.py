@@ -19,7 +19,7 @@ import urllib3
 from .. import cluster as k8s
 from ..cluster import ApiError, Cluster, Object, Ref, get_in
 from ..errors import RunbookError
-from ..plots.nodes import pod_gpus
+from ..plots.nodes import holder, pod_gpus
 from ..steps.keda import API_SERVICE
 from .context import Context
 from .snapshot import Log, Metrics, Snapshot, claims_of, over, owner_of, statuses
@@ -160,19 +160,6 @@ def _well(pod: Object) -> bool:
     return k8s.is_true(pod, "Ready") and not any(status.get("restartCount") for status in statuses(pod))
 
 
-def _holder(pod: Object, resource: str) -> Object:
-    """A pod as far as it holds or wants GPUs."""
-    meta, spec = pod["metadata"], pod.get("spec", {})
-    limits = {"name": "all", "resources": {"limits": {resource: str(pod_gpus(pod, resource))}}}
-    kept = ("name", "namespace", "uid", "deletionTimestamp", "labels", "ownerReferences")
-    return {
-        "kind": "Pod",
-        "metadata": {name: meta[name] for name in kept if name in meta},
-        "spec": {"nodeName": spec.get("nodeName", ""), "priority": spec.get("priority", 0), "containers": [limits]},
-        "status": {"phase": get_in(pod, "status.phase", "")},
-    }
-
-
 # -- what is read only when it matters ----------------------------------------------------------------
 
 
@@ -186,7 +173,7 @@ def _gpus(look: _Look, context: Context) -> None:
 
     def holders() -> None:
         pods = look.cluster.list("Pod", fields=fields)
-        trimmed = (_holder(pod, context.resource) for pod in pods if pod_gpus(pod, context.resource))
+        trimmed = (holder(pod, context.resource) for pod in pods if pod_gpus(pod, context.resource))
         look.found.holders = list(trimmed)
 
     def plugin_pods() -> None:

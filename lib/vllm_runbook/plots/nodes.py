@@ -69,6 +69,19 @@ def _container_gpus(container: Object, resource: str) -> int:
     return int(resources.get("limits", {}).get(resource) or resources.get("requests", {}).get(resource) or 0)
 
 
+def holder(pod: Object, resource: str) -> dict[str, Any]:
+    """A pod as far as it holds or wants GPUs, and no more of it: a cluster may have tens of thousands."""
+    meta, spec = pod["metadata"], pod.get("spec", {})
+    limits = {"name": "all", "resources": {"limits": {resource: str(pod_gpus(pod, resource))}}}
+    kept = ("name", "namespace", "uid", "deletionTimestamp", "labels", "ownerReferences")
+    return {
+        "kind": "Pod",
+        "metadata": {name: meta[name] for name in kept if name in meta},
+        "spec": {"nodeName": spec.get("nodeName", ""), "priority": spec.get("priority", 0), "containers": [limits]},
+        "status": {"phase": pod.get("status", {}).get("phase", "")},
+    }
+
+
 def waiting_gpus(pods: Iterable[Object], resource: str = GPU) -> int:
     """GPUs that pods without a node ask for."""
     return sum(

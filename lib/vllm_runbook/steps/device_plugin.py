@@ -16,7 +16,7 @@ from ..manifests import manifest, mirrored
 from ..notebook import Notebook
 from ..params import Platform
 from ..plots import Recorder, nodes_figure
-from ..plots.nodes import pod_gpus
+from ..plots.nodes import holder, pod_gpus
 from .gpu_nodes import gpus, has_gpu, tolerations
 
 NAME = "nvidia-device-plugin"
@@ -102,7 +102,7 @@ class NodesSeen(Recorder):
         self.nodes: dict[str, Object] = {}
         self._resource = book.params.platform.gpu.resource
         pods = book.cluster.list("Pod", fields="status.phase!=Succeeded,status.phase!=Failed")
-        self._pods = [_gpus_of(pod, self._resource) for pod in pods if pod_gpus(pod, self._resource)]
+        self._pods = [holder(pod, self._resource) for pod in pods if pod_gpus(pod, self._resource)]
 
     def take(self, event: k8s.Seen, _events: object = None) -> None:
         if event.object.get("kind") == "Node":
@@ -112,13 +112,6 @@ class NodesSeen(Recorder):
     def figure(self) -> go.Figure:
         """GPUs per node."""
         return nodes_figure(self.nodes.values(), self._pods, self._resource)
-
-
-def _gpus_of(pod: Object, resource: str) -> Object:
-    """What the figure asks of a pod, and no more: a cluster may have tens of thousands."""
-    container = {"resources": {"limits": {resource: pod_gpus(pod, resource)}}}
-    spec = {"nodeName": pod["spec"].get("nodeName"), "containers": [container]}
-    return {"spec": spec, "status": {"phase": pod["status"]["phase"]}}
 
 
 def verify(book: Notebook, seen: NodesSeen, *, seconds: float = 180) -> None:

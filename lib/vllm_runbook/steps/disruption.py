@@ -141,8 +141,8 @@ def _node_to_drain(book: Notebook, target: Target) -> str:
     nodes = [pod["spec"]["nodeName"] for pod in _pods(book, target.namespace, target.pods)]
     if not nodes:
         raise RunbookError(f"{target.ref} has no ready pod")
-    counts = Counter(nodes)
-    return str(max(sorted(counts), key=counts.__getitem__))
+    ((name, _),) = Counter(sorted(nodes)).most_common(1)  # of equals the first
+    return str(name)
 
 
 def full(state: State, target: Target) -> bool:

@@ -133,5 +133,5 @@ def _most(book: Notebook, target: Target) -> str:
     found = [name for pod in pods if (name := k8s.get_in(pod, "spec.nodeName", "")) in nodes]
     if not found:
         raise RunbookError(f"{target.ref} has no pod on a spot node", why=f"spot nodes: {', '.join(sorted(nodes))}")
-    counts = Counter(found)
-    return str(max(sorted(counts), key=counts.__getitem__))
+    ((name, _),) = Counter(sorted(found)).most_common(1)  # of equals the first
+    return str(name)
