@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import secrets
 import select
 import ssl
 import subprocess
@@ -22,6 +23,8 @@ from vllm_sandbox.config import SandboxConfig
 from vllm_sandbox.errors import SandboxError
 
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+#: User of the sandbox's kubeconfig.
+ADMINISTRATOR = "sandbox-admin"
 READY_S = 60.0
 POLL_MS = 100
 
@@ -41,6 +44,11 @@ class ControlPlane:
     @property
     def kubeconfig(self) -> Path:
         return self.directory / "kubeconfig"
+
+    @property
+    def tokens(self) -> Path:
+        """The administrator's bearer token, as the API server reads it."""
+        return self.directory / "tokens.csv"
 
     @property
     def egress_socket(self) -> Path:
@@ -76,6 +84,8 @@ class ControlPlane:
         Raises:
             SandboxError: a component died or wasn't ready in time; quotes its last log lines.
         """
+        token = secrets.token_urlsafe(32)
+        _write_private(self.tokens, f'{token},{ADMINISTRATOR},{ADMINISTRATOR},"system:masters"\n')
         (self.directory / "egress.yaml").write_text(yaml.safe_dump(self._egress()))
         options = self.directory / "kwokctl.yaml"
         options.write_text(yaml.safe_dump(self._options(config, binaries), sort_keys=False))
@@ -87,8 +97,8 @@ class ControlPlane:
             raise SandboxError(
                 "kwokctl could not create the control plane", why="\n".join(made.stderr.strip().splitlines()[-5:])
             )
-        self._write_kubeconfig()
-        self._wait_ready()
+        self._write_kubeconfig(token)
+        self._wait_ready(token)
 
     def _options(self, config: SandboxConfig, binaries: Mapping[str, Path]) -> dict[str, Any]:
         admin = {"crt": str(self.pki / "admin.crt"), "key": str(self.pki / "admin.key")}
@@ -111,6 +121,8 @@ class ControlPlane:
                     {
                         "service-cluster-ip-range": config.service_cidr,
                         "egress-selector-config-file": str(self.directory / "egress.yaml"),
+                        # a certificate's chain is verified anew for each request; a token is looked up
+                        "token-auth-file": str(self.tokens),
                         # the aggregation layer, for KEDA's metrics
                         "enable-aggregator-routing": "true",
                         "requestheader-client-ca-file": str(self.pki / "ca.crt"),
@@ -144,34 +156,21 @@ class ControlPlane:
             "egressSelections": [{"name": "cluster", "connection": connection}],
         }
 
-    def _write_kubeconfig(self) -> None:
+    def _write_kubeconfig(self, token: str) -> None:
         """One context, ``sandbox-<name>``, with everything inline."""
         made = yaml.safe_load((self.directory / "kwok" / "kubeconfig").read_text())
         server = made["clusters"][0]["cluster"]["server"]
+        authority = base64.b64encode((self.pki / "ca.crt").read_bytes()).decode()
         context = f"sandbox-{self.name}"
         config = {
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": context,
             "contexts": [{"name": context, "context": {"cluster": context, "user": context}}],
-            "clusters": [
-                {"name": context, "cluster": {"server": server, "certificate-authority-data": self._inline("ca.crt")}}
-            ],
-            "users": [
-                {
-                    "name": context,
-                    "user": {
-                        "client-certificate-data": self._inline("admin.crt"),
-                        "client-key-data": self._inline("admin.key"),
-                    },
-                }
-            ],
+            "clusters": [{"name": context, "cluster": {"server": server, "certificate-authority-data": authority}}],
+            "users": [{"name": context, "user": {"token": token}}],
         }
-        self.kubeconfig.touch(mode=0o600)
-        self.kubeconfig.write_text(yaml.safe_dump(config, sort_keys=False))
-
-    def _inline(self, file: str) -> str:
-        return base64.b64encode((self.pki / file).read_bytes()).decode()
+        _write_private(self.kubeconfig, yaml.safe_dump(config, sort_keys=False))
 
     @property
     def server(self) -> str:
@@ -180,10 +179,10 @@ class ControlPlane:
 
     # -- health ------------------------------------------------------------------------------
 
-    def _wait_ready(self) -> None:
+    def _wait_ready(self, token: str) -> None:
         tls = ssl.create_default_context(cafile=str(self.pki / "ca.crt"))
-        tls.load_cert_chain(self.pki / "admin.crt", self.pki / "admin.key")
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=tls))
+        opener.addheaders = [("Authorization", f"Bearer {token}")]
         deadline = time.monotonic() + READY_S
         answer = "no answer"
         with self._watched() as deaths:
@@ -235,6 +234,12 @@ def last_lines(file: Path, count: int = 12) -> str:
     if not file.is_file():
         return f"(no log at {file})"
     return "\n".join(line[:400] for line in file.read_text(errors="replace").splitlines()[-count:])
+
+
+def _write_private(file: Path, text: str) -> None:
+    """Write what only the user may read."""
+    file.touch(mode=0o600)
+    file.write_text(text)
 
 
 def _patch(component: str, arguments: Mapping[str, str]) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import contextlib
 import json
 import logging
 import ssl
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -59,27 +58,21 @@ def path(resource: str, namespace: str | None = None, name: str | None = None, s
 class Kube:
     """A connection to one API server. Use as an async context manager."""
 
-    def __init__(self, server: str, tls: ssl.SSLContext, token_file: Path | None = None) -> None:
+    def __init__(self, server: str, tls: ssl.SSLContext, token: str | Path) -> None:
         self._server = server.rstrip("/")
         self._tls = tls
-        self._token_file = token_file
+        self._token = token
         self._session: aiohttp.ClientSession | None = None
 
     @classmethod
     def from_kubeconfig(cls, file: Path) -> Kube:
-        """Read server address, CA and client certificate (a pod's: token file) of the current context."""
+        """Read server address, CA and token (a pod's: the token's file) of the current context."""
         config = yaml.safe_load(file.read_text())
         context = next(c["context"] for c in config["contexts"] if c["name"] == config["current-context"])
         cluster = next(c["cluster"] for c in config["clusters"] if c["name"] == context["cluster"])
         user = next(u["user"] for u in config["users"] if u["name"] == context["user"])
-        tls = ssl.create_default_context(cadata=_pem(cluster, "certificate-authority", file).decode())
-        if token_file := user.get("tokenFile"):
-            return cls(cluster["server"], tls, file.parent / token_file)
-        with tempfile.NamedTemporaryFile() as pair:  # load_cert_chain only reads files
-            pair.write(_pem(user, "client-certificate", file) + b"\n" + _pem(user, "client-key", file))
-            pair.flush()
-            tls.load_cert_chain(pair.name)
-        return cls(cluster["server"], tls)
+        tls = ssl.create_default_context(cadata=_authority(cluster, file))
+        return cls(cluster["server"], tls, user.get("token") or file.parent / user["tokenFile"])
 
     async def __aenter__(self) -> Kube:
         self._session = aiohttp.ClientSession(
@@ -94,8 +87,9 @@ class Kube:
         await self._session.close()
 
     def _headers(self) -> dict[str, str]:
-        """The token is read again for each request: it is renewed while a pod runs."""
-        return {"Authorization": f"Bearer {self._token_file.read_text().strip()}"} if self._token_file else {}
+        """A token's file is read again for each request: it is renewed while a pod runs."""
+        token = self._token if isinstance(self._token, str) else self._token.read_text().strip()
+        return {"Authorization": f"Bearer {token}"}
 
     async def call(
         self,
@@ -201,11 +195,12 @@ class Kube:
             await asyncio.sleep(0.2)  # the server is away: there is nothing to watch until it is back
 
 
-def _pem(entry: Object, key: str, file: Path) -> bytes:
-    """A certificate of a kubeconfig entry, given inline (``key-data``) or as a path."""
-    if inline := entry.get(f"{key}-data"):
-        return base64.b64decode(inline)
-    return bytes((file.parent / entry[key]).read_bytes())
+def _authority(cluster: Object, file: Path) -> str:
+    """The certificate of a kubeconfig's cluster, given inline or as a path."""
+    if inline := cluster.get("certificate-authority-data"):
+        return base64.b64decode(inline).decode()
+    named: str = cluster["certificate-authority"]
+    return (file.parent / named).read_text()
 
 
 async def _error(answer: aiohttp.ClientResponse) -> ApiError:

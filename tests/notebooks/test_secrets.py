@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
+import yaml
+
 from conftest import Cluster
 from vllm_sandbox.paths import sandbox_dir
 
@@ -25,7 +27,7 @@ OBJECTS = (
     "scaledobjects.keda.sh,horizontalpodautoscalers,persistentvolumeclaims,namespaces,nodes"
 )
 #: Where a cluster keeps Secrets and keys, which is what they are for: etcd, certificates, volumes of pods.
-KEPT = re.compile(r"/(etcd|pki|volumes|containers)/|/kubeconfig$|\.(key|sock)$")
+KEPT = re.compile(r"/(etcd|pki|volumes|containers)/|/(kubeconfig|tokens\.csv)$|\.(key|sock)$")
 #: Tokens as their issuers make them.
 TOKENS = re.compile(
     r"\b(hf_[A-Za-z0-9]{30,}|sk-[A-Za-z0-9_-]{32,}|gh[pousr]_[A-Za-z0-9]{36}|github_pat_\w{50,}|AKIA[0-9A-Z]{16}"
@@ -83,7 +85,9 @@ def test_no_token_shows_in_anything_that_a_run_leaves(sandbox: Cluster, runbook:
     kept = sandbox.get("secrets", "", "-n", "llm")["items"]
     values = {base64.b64decode(value).decode() for item in kept for value in (item.get("data") or {}).values()}
     assert {canaries["HF_TOKEN"], canaries["VLLM_API_KEY"]} <= values  # both were used
-    found, seen = search(iter([("output", done.out + done.err), *written(sandbox, done.directory.parent)]), canaries)
+    user = yaml.safe_load(sandbox.kubeconfig.read_text())["users"][0]["user"]
+    texts = iter([("output", done.out + done.err), *written(sandbox, done.directory.parent)])
+    found, seen = search(texts, canaries | {"kubeconfig": user["token"]})
     assert not found and seen > 500_000
     names = [name for name, _ in written(sandbox, done.directory.parent)]
     for part in (

@@ -2,8 +2,8 @@
 
 from .access import Rule, refused, rules
 from .client import MANAGER, ApiError, Cluster
+from .collector import collector_waits
 from .connect import connect
-from .decoding import collector_waits
 from .dry_run import DryRunEnded
 from .objects import API_VERSIONS, Object, Ref, changed, get_in, in_order, load, ref_of
 from .ownership import Conflict, as_managed, created, is_ours, managers, marked, release, step_of

@@ -18,7 +18,7 @@ from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import ResourceNotFoundError
 
 from ..errors import RunbookError
-from .decoding import decoded
+from .collector import decoded
 from .dry_run import DryClient, DryRunEnded
 from .objects import API_VERSIONS, Object, Ref
 
@@ -148,7 +148,7 @@ class Cluster:
         metadata_only: bool = False,
         cached: bool = False,
     ) -> Iterator[Object]:
-        """Objects of a kind, in pages of 500. Of tens of thousands, read them within :func:`.decoding.collector_waits`.
+        """Objects of a kind, in pages of 500. Read tens of thousands of them within :func:`.collector_waits`.
 
         Args:
             labels, fields: selectors; the server evaluates them.

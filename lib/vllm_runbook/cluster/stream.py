@@ -19,7 +19,7 @@ from typing import Any
 import urllib3
 
 from .client import METADATA, PAGE, WHOLE, ApiError, Cluster
-from .decoding import collector_waits
+from .collector import collector_waits
 from .objects import API_VERSIONS, Object, Ref
 
 #: Called about once a second while nothing comes, on the thread that waits: live figures draw what they left out.

@@ -54,7 +54,7 @@ def test_a_range_has_its_times_in_seconds() -> None:
     assert proxy.asked[0][1] == {"query": "up", "start": 0.0, "end": 10.0, "step": 5}
 
 
-@pytest.mark.parametrize(("code", "words"), [(503, "does not answer"), (400, "refused a query")])
+@pytest.mark.parametrize(("code", "words"), [(404, "not answer"), (503, "not answer"), (400, "refused a query")])
 def test_refusals_say_what_was_asked_of_whom(code: int, words: str) -> None:
     prometheus, _ = asking(ApiError("x", code, {"message": "no endpoints available"}))
     with pytest.raises(RunbookError, match=words) as caught:

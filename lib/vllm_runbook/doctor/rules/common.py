@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ...cluster import Object, get_in
 from ...tokens import mask
 from ..findings import Evidence, Kind
@@ -32,6 +34,11 @@ def keys(pod: Object) -> frozenset[str]:
 def about(item: Object) -> frozenset[str]:
     """The key of one object that is no pod."""
     return frozenset({f"{item['kind']}/{item['metadata']['name']}"})
+
+
+def labelled(item: Object, labels: Mapping[str, str]) -> bool:
+    """Whether the object, or a workload's template, has all these labels."""
+    return labels.items() <= (item["metadata"].get("labels") or {}).items()
 
 
 def seen(kind: Kind, item: Object, line: str) -> Evidence:

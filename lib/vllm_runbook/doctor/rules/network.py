@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ...cluster import Object, get_in
 from ..findings import Finding
 from ..snapshot import Snapshot
-from .common import about, called, seen
+from .common import about, called, labelled, seen
 
 _NAME = "kubernetes.io/metadata.name"
 
@@ -43,11 +43,7 @@ def policies(snap: Snapshot) -> Iterator[Finding]:
 def _is_vllm(snap: Snapshot, labels: Object) -> bool:
     """Whether the Service is one of model servers, which Prometheus is to scrape."""
     templates = [each["spec"]["template"] for each in snap.all("Deployment") if each["spec"].get("template")]
-    return any("vllm" in str(each["spec"]["containers"]) for each in templates if _labelled(each, labels))
-
-
-def _labelled(item: Object, labels: Object) -> bool:
-    return bool(labels.items() <= (item["metadata"].get("labels") or {}).items())
+    return any("vllm" in str(each["spec"]["containers"]) for each in templates if labelled(each, labels))
 
 
 def _isolates(policy: Object, pod: Object) -> bool:
@@ -55,7 +51,7 @@ def _isolates(policy: Object, pod: Object) -> bool:
     selector = policy["spec"].get("podSelector") or {}
     types = policy["spec"].get("policyTypes") or ["Ingress"]
     plain = not selector.get("matchExpressions")
-    return plain and "Ingress" in types and _labelled(pod, selector.get("matchLabels") or {})
+    return plain and "Ingress" in types and labelled(pod, selector.get("matchLabels") or {})
 
 
 def _peers(policy: Object) -> Iterator[Object]:

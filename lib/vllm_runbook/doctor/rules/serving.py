@@ -11,7 +11,7 @@ from ... import cluster as k8s
 from ...cluster import Object, get_in
 from ..findings import Finding
 from ..snapshot import Snapshot, container_of, over, owner_of, statuses
-from .common import about, called, event, keys, seen, workload
+from .common import about, called, event, keys, labelled, seen, workload
 
 #: Seconds: for readiness after the start, for an image of 10 GB, after the grace period, for a Service's pods.
 _NOT_READY, _CREATING, _TERMINATING, _SERVICE = 120, 900, 60, 60
@@ -132,7 +132,7 @@ def services(snap: Snapshot) -> Iterator[Finding]:
         if not selector or item["metadata"]["name"] in ready or snap.age(item) < _SERVICE:
             continue
         found = snap.selected(selector)
-        templates = [each for each in snap.all("Deployment") if _selects(selector, each["spec"]["template"])]
+        templates = [each for each in snap.all("Deployment") if labelled(each["spec"]["template"], selector)]
         if not found and not templates:
             yield _selects_nothing(snap, item, selector)
         elif not found:
@@ -140,10 +140,6 @@ def services(snap: Snapshot) -> Iterator[Finding]:
                 if each["spec"].get("replicas", 1) and snap.age(each) > _SERVICE:
                     yield _without(snap, item, templates)
                     break
-
-
-def _selects(selector: Mapping[str, str], item: Object) -> bool:
-    return selector.items() <= (item["metadata"].get("labels") or {}).items()
 
 
 def _words(selector: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from vllm_runbook.cluster.decoding import collector_waits, decoded
+from vllm_runbook.cluster.collector import collector_waits, decoded
 
 TEXT = json.dumps([{"metadata": {"name": str(number)}} for number in range(20_000)]).encode()
 
