@@ -162,7 +162,7 @@ def _require_permissions(book: Notebook) -> None:
     if missing:
         raise RunbookError(
             f"{book.result.title}: {len(missing)} permissions are missing in {book.cluster.context}",
-            why="\n".join(f"may not {rule}" + (f" ({reason})" if reason else "") for rule, reason in missing),
+            why="\n".join(f"may not {rule}" + (f" ({reason})" if reason else "") for rule, reason in missing.items()),
             next_step="Ask whoever runs the cluster for them; nothing was changed.",
         )
 

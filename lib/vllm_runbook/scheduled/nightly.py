@@ -92,7 +92,7 @@ def plans(book: Notebook, wishes: Wishes) -> Iterator[Plan]:
     if missing:
         raise RunbookError(
             f"Scheduling needs {len(missing)} permissions that you don't have in {book.cluster.context}",
-            why="\n".join(f"may not {rule}" for rule, _ in missing),
+            why="\n".join(f"may not {rule}" for rule in missing),
             next_step=(
                 "Let an administrator apply the roles, then schedule without them:\n"
                 f"runbook roles verify --platform {platform.name} --service-account {NAME} | kubectl apply -f -\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from itertools import chain
 
 from .. import cluster as k8s
 from ..cluster import Object, Ref
@@ -29,18 +30,18 @@ def versions(book: Notebook) -> Table:
 
 
 def access(book: Notebook, of: object = "all") -> Table:
-    """The permissions of every notebook, asked one by one; notes the check. Rows are what is missing.
+    """The permissions of every notebook; notes the check. Rows are what is missing, for each that needs it.
 
     Args:
         of: only of these, by their numbers: ``00 09 30``.
     """
-    missing = []
     numbers = [] if of == "all" else [int(word) for word in str(of).split()]
     chosen = {step: title for step, title in TITLES.items() if not numbers or int(step[:2]) in numbers}
-    for step, title in chosen.items():
-        wanted = permissions(step, book.params.platform)
-        refused = k8s.refused(book.cluster, wanted)
-        missing += [(step, title, rule, reason) for rule, reason in refused]
+    wanted = {step: sorted(set(permissions(step, book.params.platform))) for step in chosen}
+    refused = k8s.refused(book.cluster, chain(*wanted.values()))
+    missing = [
+        (step, chosen[step], rule, refused[rule]) for step, rules in wanted.items() for rule in rules if rule in refused
+    ]
     words = "; ".join(f"{step}: {rule}" for step, _, rule, _ in missing)
     which = "every notebook" if not numbers else f"notebooks {', '.join(step[:2] for step in chosen)}"
     book.check(f"we have the permissions for {which}", not missing, words)
