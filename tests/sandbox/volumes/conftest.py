@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-import yaml
 
 from vllm_sandbox import lifecycle
 from vllm_sandbox.binaries.ensure import ensure
 from vllm_sandbox.binaries.table import CONTROL_PLANE
 from vllm_sandbox.config import SandboxConfig
+from vllm_sandbox.control_plane import ControlPlane
 from vllm_sandbox.kube import Kube, path
 from vllm_sandbox.volumes.run import running_volumes
 
@@ -34,29 +34,14 @@ def binaries() -> dict[str, Path]:
 def kubeconfig(tmp_path_factory: pytest.TempPathFactory, binaries: dict[str, Path]) -> Iterator[Path]:
     """A control plane for all tests here."""
     work = tmp_path_factory.mktemp("cluster")
-    name = "volumes-" + secrets.token_hex(3)
-    options = {
-        "runtime": "binary",
-        "disable": ["kwok-controller"],  # it would play our nodes and pods
-        "bindAddress": "127.0.0.1",
-        "kubectlBinary": str(binaries["kubectl"]),
-        "etcdBinary": str(binaries["etcd"]),
-        "kubeApiserverBinary": str(binaries["kube-apiserver"]),
-        "kubeControllerManagerBinary": str(binaries["kube-controller-manager"]),
-        "kubeSchedulerBinary": str(binaries["kube-scheduler"]),
-        "kwokControllerBinary": str(binaries["kwok"]),
-    }
-    config = {"kind": "KwokctlConfiguration", "apiVersion": "config.kwok.x-k8s.io/v1alpha1", "options": options}
-    (work / "kwokctl.yaml").write_text(yaml.safe_dump(config))
-    kwokctl = [str(binaries["kwokctl"]), "--config", str(work / "kwokctl.yaml"), "--name", name]
-    env = {**os.environ, "KWOK_WORKDIR": str(work / "kwok")}
-    file = work / "kubeconfig"
-    create = [*kwokctl, "create", "cluster", "--kubeconfig", str(file), "--wait", "60s"]
-    with lifecycle.alone_on_this_machine():  # kwokctl, too, chooses ports first and uses them later
-        subprocess.run(create, env=env, check=True, capture_output=True)
+    plane = ControlPlane("volumes-" + secrets.token_hex(3), work)
+    kwokctl = [str(binaries["kwokctl"]), "--config", str(work / "kwokctl.yaml"), "--name", plane.name]
     try:
-        yield file
+        with lifecycle.alone_on_this_machine():  # ports are chosen first and used later
+            plane.start(SandboxConfig(), binaries, {})
+        yield plane.kubeconfig
     finally:
+        env = {**os.environ, "KWOK_WORKDIR": str(work / "kwok")}
         subprocess.run([*kwokctl, "delete", "cluster"], env=env, check=True, capture_output=True)
 
 
