@@ -30,8 +30,8 @@ demo: binaries ## Bring the sandbox up and run all notebooks, teardown at the en
 	@$(BIN)/runbook run $(DEMO_$(ENGINE))
 	@echo "The sandbox is still up: make lab to step through, make clean to end it."
 
-test: binaries ## Run all tests, five files at a time: each process has a sandbox of its own
-	@$(BIN)/pytest --numprocesses=5 --dist=loadfile --no-loadscope-reorder
+test: binaries ## Run all tests, four files at a time: each process has a sandbox of its own
+	@$(BIN)/pytest --numprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 nbval: binaries ## Run the notebooks under nbval against the sandbox, in order (NOTEBOOKS="…" chooses)
 	@$(BIN)/runbook sandbox up
