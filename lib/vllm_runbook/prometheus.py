@@ -94,7 +94,7 @@ class Prometheus:
         try:
             answer = self._proxy.json(f"api/v1/{path}", **query)
         except ApiError as error:
-            if error.code in (404, 503):  # no such Service, or none of its pods is ready
+            if error.code == 503 or error.reason == "NotFound":  # none of its pods is ready, or no such Service
                 raise RunbookError(
                     f"Prometheus at {self.address} does not answer",
                     why=error.message,

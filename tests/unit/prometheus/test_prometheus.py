@@ -54,9 +54,17 @@ def test_a_range_has_its_times_in_seconds() -> None:
     assert proxy.asked[0][1] == {"query": "up", "start": 0.0, "end": 10.0, "step": 5}
 
 
-@pytest.mark.parametrize(("code", "words"), [(404, "not answer"), (503, "not answer"), (400, "refused a query")])
-def test_refusals_say_what_was_asked_of_whom(code: int, words: str) -> None:
-    prometheus, _ = asking(ApiError("x", code, {"message": "no endpoints available"}))
+@pytest.mark.parametrize(
+    ("code", "reason", "words"),
+    [
+        (503, "ServiceUnavailable", "does not answer"),
+        (404, "NotFound", "does not answer"),  # the API server's: there is no such Service
+        (404, "", "refused a query"),  # of a front end that doesn't know the path
+        (400, "", "refused a query"),
+    ],
+)
+def test_refusals_say_what_was_asked_of_whom(code: int, reason: str, words: str) -> None:
+    prometheus, _ = asking(ApiError("x", code, {"reason": reason, "message": "no endpoints available"}))
     with pytest.raises(RunbookError, match=words) as caught:
         prometheus.query("up{")
     assert "no endpoints available" in str(caught.value)
