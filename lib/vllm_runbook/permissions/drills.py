@@ -30,6 +30,7 @@ def drills(platform: Platform) -> list[Rule]:
         *rules("list watch", "replicasets", group="apps", namespace=namespace),
         *rules("list watch", "endpointslices", group="discovery.k8s.io", namespace=namespace),
         *rules("list watch", "events", namespace=namespace),
+        *rules("get", "pods/log", namespace=namespace),
         *rules("get", "services/proxy", namespace=namespace),
         *rules("get list watch update patch", "scaledobjects", group="keda.sh", namespace=namespace),
         *rules("list watch", "horizontalpodautoscalers", group="autoscaling", namespace=namespace),

@@ -92,13 +92,25 @@ def compare(book: Notebook, trees: Trees) -> list[drift.Drift]:
     _restore(book)
     items = render.render(trees.directories["kustomize"], "kustomize", trees.contents.platform)
     found = drift.drift(book.cluster, items)
+    book.figure("objects_in_sync", sum(each.state == drift.SAME for each in found))
     # a namespace alone says nothing: others put something into it before the notebook ran
     here = {each.notebook for each in found if each.state != drift.MISSING and each.ref.kind != "Namespace"}
-    wrong = [each for each in found if each.notebook in here and each.state != drift.SAME]
+    found = [
+        replace(each, state=_NOT_APPLIED) if each.notebook not in here or _was_there(book, each) else each
+        for each in found
+    ]
+    wrong = [each for each in found if each.state not in (drift.SAME, _NOT_APPLIED)]
     words = "; ".join(line.strip() for line in drift.lines(wrong)[:-1])
     book.check("what the notebooks applied here is as exported", bool(here) and not wrong, words or "nothing is here")
-    book.figure("objects_in_sync", sum(each.state == drift.SAME for each in found))
-    return [each if each.notebook in here else replace(each, state=_NOT_APPLIED) for each in found]
+    return found
+
+
+def _was_there(book: Notebook, compared: drift.Drift) -> bool:
+    """Whether it is a namespace that somebody else made: notebooks use it as it is."""
+    if compared.ref.kind != "Namespace" or compared.state == drift.MISSING:
+        return False
+    live = book.cluster.find(compared.ref)
+    return live is not None and not k8s.is_ours(live)
 
 
 def figure(book: Notebook, found: list[drift.Drift]) -> go.Figure:

@@ -75,7 +75,7 @@ def test_one_right_less_ends_in_preflight_and_names_it(sandbox: Cluster, account
     assert "No resources found" in sandbox.kubectl("-n", "llm", "get", "lease", ok=False), "the Lease was given back"
 
 
-@pytest.mark.parametrize("notebook", [*STORY, "09"])
+@pytest.mark.parametrize("notebook", [*STORY[:5], "20", *STORY[5:], "09", "12"])
 def test_each_with_its_own(accounts: Accounts, runs: Path, notebook: str) -> None:
     file = accounts.kubeconfig(notebook, name=f"only-{notebook}")
     done = run_as(file, runs, notebook)
